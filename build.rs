@@ -1,0 +1,79 @@
+//! Finds libtorch, sets the run path, compiles `src/native` and keeps the CUDA half linked where it is installed.
+
+use std::path::{Path, PathBuf};
+use std::{env, fs};
+
+fn main() {
+    println!("cargo:rerun-if-env-changed=LIBTORCH");
+    println!("cargo:rerun-if-changed=build.rs");
+    let root = libtorch().unwrap_or_else(|why| {
+        eprintln!("\nerror: {why}\n\n    run  ./scripts/setup.sh  (add --cuda for an NVIDIA GPU), or set LIBTORCH to a libtorch 2.11.0\n");
+        std::process::exit(1)
+    });
+    run_path(&root);
+    keep_cuda_linked(&root);
+    native(&root);
+}
+
+/// The libtorch folder (`lib/`, `include/`): LIBTORCH, which `.cargo/config.toml` points at `.libtorch/torch`.
+fn libtorch() -> Result<PathBuf, String> {
+    let root = PathBuf::from(env::var_os("LIBTORCH").unwrap_or_else(|| ".libtorch/torch".into()));
+    for needed in ["lib", "include/ATen/ATen.h"] {
+        if !root.join(needed).exists() {
+            return Err(format!("libtorch is missing: {} does not exist", root.join(needed).display()));
+        }
+    }
+    fs::canonicalize(&root).map_err(|e| format!("libtorch is missing: {}: {e}", root.display()))
+}
+
+/// Plain `cargo build`, `cargo test` and the binary find the libraries without environment variables: first beside the
+/// checkout the binary was built in (so that a moved checkout still works), then where libtorch was at build time.
+fn run_path(root: &Path) {
+    println!("cargo:rustc-link-search=native={}", root.join("lib").display());
+    if env::var("CARGO_CFG_TARGET_OS").as_deref() == Ok("macos") {
+        println!("cargo:rustc-link-arg=-Wl,-rpath,@loader_path/../../.libtorch/torch/lib");
+    } else {
+        println!("cargo:rustc-link-arg=-Wl,-rpath,$ORIGIN/../../.libtorch/torch/lib");
+    }
+    println!("cargo:rustc-link-arg=-Wl,-rpath,{}", root.join("lib").display());
+}
+
+/// Nothing calls into libtorch_cuda directly, so the linker drops it and the card is never found; ask for it by name
+/// when its own libraries are installed too (`scripts/setup.sh --cuda`).
+fn keep_cuda_linked(root: &Path) {
+    println!("cargo:rustc-check-cfg=cfg(cuda)");
+    let wheels = root.join("../nvidia/cu13/lib/libcublas.so.13");
+    println!("cargo:rerun-if-changed={}", wheels.display());
+    let cuda = root.join("lib/libtorch_cuda.so").exists() && (wheels.exists() || !root.join("../nvidia").exists());
+    if cuda {
+        println!("cargo:rustc-cfg=cuda");
+        println!("cargo:rustc-link-arg=-Wl,--push-state,--no-as-needed,-ltorch_cuda,--pop-state");
+    }
+}
+
+/// The C++ side: one file per idea under `src/native`, a thin C interface, called from `src/native/mod.rs`.
+fn native(root: &Path) {
+    println!("cargo:rerun-if-changed=src/native");
+    let sources: Vec<PathBuf> = fs::read_dir("src/native")
+        .into_iter()
+        .flatten()
+        .filter_map(|entry| Some(entry.ok()?.path()))
+        .filter(|path| path.extension().is_some_and(|e| e == "cpp"))
+        .collect();
+    if sources.is_empty() {
+        return;
+    }
+    cc::Build::new()
+        .cpp(true)
+        .std("c++17")
+        .warnings(false)
+        .include(root.join("include"))
+        .include(root.join("include/torch/csrc/api/include"))
+        .define("_GLIBCXX_USE_CXX11_ABI", "1")
+        .opt_level(2)
+        .files(&sources)
+        .compile("reglab_native");
+    for lib in ["torch_cpu", "c10"] {
+        println!("cargo:rustc-link-lib=dylib={lib}");
+    }
+}

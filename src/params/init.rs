@@ -1,0 +1,55 @@
+//! Initial values: each tensor's random numbers depend on the seed and its own name, nothing else, so that compared arms
+//! and cut or extended networks start from the same values wherever their shapes agree.
+
+use tch::{Device, Kind, Tensor};
+
+use super::{ParamId, ParamStore, Role};
+use crate::rng;
+
+/// How a tensor starts.
+#[derive(Clone, Copy, Debug)]
+pub enum Init {
+    Constant(f64),
+    /// Uniform in +-bound.
+    Uniform(f64),
+    /// Normal with mean zero.
+    Normal(f64),
+}
+
+/// Adds tensors to a store under a dotted prefix.
+pub struct Builder<'a> {
+    store: &'a mut ParamStore,
+    prefix: String,
+    seed: u64,
+}
+
+impl<'a> Builder<'a> {
+    pub fn new(store: &'a mut ParamStore, seed: u64) -> Builder<'a> {
+        Builder { store, prefix: String::new(), seed }
+    }
+
+    /// A builder for the part called `name`.
+    pub fn part(&mut self, name: impl std::fmt::Display) -> Builder<'_> {
+        let prefix = format!("{}{name}.", self.prefix);
+        Builder { store: &mut *self.store, prefix, seed: self.seed }
+    }
+
+    /// The dotted name of the part under construction, without the final dot.
+    pub fn name(&self) -> &str {
+        self.prefix.trim_end_matches('.')
+    }
+
+    pub fn tensor(&mut self, name: &str, role: Role, shape: &[i64], init: Init) -> ParamId {
+        let name = format!("{}{name}", self.prefix);
+        let kind = if role == Role::Counter { Kind::Int64 } else { Kind::Float };
+        // Drawn on the host: the same values on every device.
+        let mut tensor = Tensor::empty(shape, (kind, Device::Cpu));
+        tch::manual_seed(rng::mix(self.seed, &format!("init {name}")) as i64);
+        let _ = tch::no_grad(|| match init {
+            Init::Constant(value) => tensor.fill_(value),
+            Init::Uniform(bound) => tensor.uniform_(-bound, bound),
+            Init::Normal(std) => tensor.normal_(0.0, std),
+        });
+        self.store.add(&name, role, tensor)
+    }
+}

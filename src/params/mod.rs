@@ -1,0 +1,11 @@
+//! Parameters are data: named tensors in a store, handed to a model through a view.
+
+pub mod channels;
+pub mod file;
+mod init;
+mod store;
+mod view;
+
+pub use init::{Builder, Init};
+pub use store::{Param, ParamId, ParamStore, Role};
+pub use view::View;
