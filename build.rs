@@ -1,6 +1,7 @@
 //! Finds libtorch, sets the run path, compiles `src/native` and keeps the CUDA half linked where it is installed.
 
 use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::{env, fs};
 
 fn main() {
@@ -13,6 +14,7 @@ fn main() {
     run_path(&root);
     keep_cuda_linked(&root);
     native(&root);
+    revision();
 }
 
 /// The libtorch folder (`lib/`, `include/`): LIBTORCH, which `.cargo/config.toml` points at `.libtorch/torch`.
@@ -76,4 +78,15 @@ fn native(root: &Path) {
     for lib in ["torch_cpu", "c10"] {
         println!("cargo:rustc-link-lib=dylib={lib}");
     }
+}
+
+/// The source revision, for the record that every run keeps.
+fn revision() {
+    println!("cargo:rerun-if-changed=.git/logs/HEAD");
+    let git = |args: &[&str]| {
+        let output = Command::new("git").args(args).output().ok().filter(|o| o.status.success())?;
+        Some(String::from_utf8_lossy(&output.stdout).trim().to_owned())
+    };
+    let revision = git(&["rev-parse", "--short=12", "HEAD"]).unwrap_or_else(|| "unknown".into());
+    println!("cargo:rustc-env=REGLAB_REVISION={revision}");
 }

@@ -10,7 +10,9 @@
 //! | [`models`] | networks as pure functions of (parameters, input) |
 //! | [`ops`] | numeric ground truth: named core functions and their stored cases |
 
+pub mod config;
 pub mod models;
 pub mod ops;
 pub mod params;
 pub mod rng;
+pub mod run;
