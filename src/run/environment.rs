@@ -1,6 +1,8 @@
 //! What a run ran on.
 
+use anyhow::{Result, bail, ensure};
 use serde_json::{Map, Value, json};
+use tch::Device;
 
 /// UTC time as in `2026-01-31T12:00:00Z`.
 pub fn now() -> String {
@@ -64,4 +66,21 @@ pub fn physical_cores() -> usize {
     let cores: std::collections::HashSet<(Option<String>, Option<String>)> =
         text.split("\n\n").filter(|b| b.contains("core id")).map(|b| (value(b, "physical id"), value(b, "core id"))).collect();
     if cores.is_empty() { logical } else { cores.len().min(logical) }
+}
+
+/// The device a configuration names, checked.
+pub fn device(name: &str) -> Result<Device> {
+    let count = tch::Cuda::device_count().max(0) as usize;
+    let wanted = match name {
+        "cpu" => return Ok(Device::Cpu),
+        "auto" if count == 0 => return Ok(Device::Cpu),
+        "auto" | "cuda" => 0,
+        other => match other.strip_prefix("cuda:").and_then(|n| n.parse::<usize>().ok()) {
+            Some(index) => index,
+            None => bail!("device = {other:?} should be cpu, cuda, cuda:N or auto"),
+        },
+    };
+    ensure!(count > 0, "device = {name:?}, but no CUDA GPU is visible; `reglab doctor` says why");
+    ensure!(wanted < count, "device = {name:?}, but there are only {count} GPUs (cuda:0 .. cuda:{})", count - 1);
+    Ok(Device::Cuda(wanted))
 }

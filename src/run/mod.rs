@@ -13,10 +13,11 @@ mod signal;
 mod table;
 
 pub use checkpoint::{Checkpoint, Meta, State, Weights};
-pub use environment::{Environment, peak_memory_bytes, physical_cores};
+pub use environment::{device, peak_memory_bytes, physical_cores};
+use environment::Environment;
 pub use files::write_atomically;
 pub use progress::{Progress, Verbosity};
-pub use signal::{Interrupted, install as install_signals};
+pub use signal::{Interrupted, install as install_signals, pending as pending_signal};
 
 use anyhow::{Context, Result, anyhow, bail};
 use serde::Serialize;
@@ -25,6 +26,7 @@ use std::collections::HashMap;
 use std::fs::{self, File, TryLockError};
 use std::path::{Path, PathBuf};
 use std::time::Instant;
+use tch::Device;
 
 use crate::config::Resolved;
 use table::Table;
@@ -56,6 +58,7 @@ pub struct Run {
     folder: PathBuf,
     pub config: Resolved,
     pub data_root: PathBuf,
+    pub device: Device,
     pub progress: Progress,
     tables: HashMap<String, Table>,
     record: Map<String, Value>,
@@ -111,8 +114,8 @@ impl Run {
         files::remove_leftovers(folder);
         let mut run = Run {
             folder: folder.to_owned(),
-            config,
             data_root: data_root.to_owned(),
+            device: device(&config.header.device)?,
             progress,
             tables: HashMap::new(),
             record,
@@ -122,6 +125,7 @@ impl Run {
             target,
             started: Instant::now(),
             last_checkpoint: Instant::now(),
+            config,
             _lock: lock,
         };
         run.progress.log_to(&folder.join("log.txt"))?;

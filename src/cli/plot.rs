@@ -1,0 +1,73 @@
+//! `reglab plot RUN... -x step -y accuracy -o fig.svg`.
+
+use anyhow::{Context, Result, bail};
+use clap::Args;
+use std::path::{Path, PathBuf};
+
+use crate::Usage;
+use crate::config::hint;
+use crate::report::plot::{Chart, Curve};
+use crate::report::scan;
+use crate::run::write_atomically;
+
+#[derive(Args)]
+pub struct Plot {
+    /// Runs, or folders that hold runs
+    #[arg(required = true)]
+    runs: Vec<PathBuf>,
+    /// Table of the runs
+    #[arg(long, default_value = "train")]
+    table: String,
+    /// Column along the horizontal axis
+    #[arg(short, default_value = "step")]
+    x: String,
+    /// Column along the vertical axis
+    #[arg(short, default_value = "loss")]
+    y: String,
+    /// The picture
+    #[arg(short, long, value_name = "FILE", default_value = "plot.svg")]
+    output: PathBuf,
+}
+
+impl Plot {
+    pub fn execute(self) -> Result<i32> {
+        if self.output.extension().is_none_or(|e| e != "svg") {
+            bail!(Usage(format!("-o {} should end in .svg", self.output.display())));
+        }
+        let mut curves = Vec::new();
+        for folder in &self.runs {
+            for record in scan(folder)? {
+                let name = record.folder.file_name().unwrap_or_default().to_string_lossy().into_owned();
+                let points = column_pair(&record.folder, &self.table, &self.x, &self.y)?;
+                curves.push(Curve { name, points });
+            }
+        }
+        if curves.is_empty() {
+            bail!(Usage("there are no runs in the folders given".into()));
+        }
+        let svg = Chart { title: &format!("{} over {}", self.y, self.x), x: &self.x, y: &self.y, curves: &curves, dots: false }.svg()?;
+        write_atomically(&self.output, svg.as_bytes())?;
+        println!("{}", self.output.display());
+        Ok(0)
+    }
+}
+
+/// Two columns of a run's table; rows without a value in either are left out.
+pub fn column_pair(folder: &Path, table: &str, x: &str, y: &str) -> Result<Vec<(f64, f64)>> {
+    let path = folder.join(format!("{table}.csv"));
+    let mut reader = csv::Reader::from_path(&path).with_context(|| format!("cannot read {}", path.display()))?;
+    let header = reader.headers()?.clone();
+    let find = |name: &str| {
+        let near = hint(name, header.iter());
+        header.iter().position(|c| c == name).with_context(|| format!("{} has no column {name}{near}", path.display()))
+    };
+    let (x, y) = (find(x)?, find(y)?);
+    let mut points = Vec::new();
+    for row in reader.records() {
+        let row = row.with_context(|| path.display().to_string())?;
+        if let (Ok(a), Ok(b)) = (row[x].parse(), row[y].parse()) {
+            points.push((a, b));
+        }
+    }
+    Ok(points)
+}

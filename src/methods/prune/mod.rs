@@ -1,0 +1,3 @@
+//! `reglab prune`: remove channels and weights.
+
+pub mod wgsef;

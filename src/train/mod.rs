@@ -1,0 +1,22 @@
+//! The training loop and what it is made of.
+
+mod clip;
+mod config;
+mod doors;
+mod ema;
+mod evaluate;
+mod fit;
+mod optimizer;
+mod schedule;
+mod source;
+mod window;
+
+pub use clip::{clip_grad_norm, clip_grad_value};
+pub use config::{Precision, TrainConfig};
+pub use doors::{Doors, EpochEnd, Pass, Step, Terms};
+pub use ema::Ema;
+pub use evaluate::{Evaluation, evaluate, logits};
+pub use fit::{Fit, Outcome, fit, view};
+pub use optimizer::{OptimizerConfig, OptimizerKind, Optimizer, ParamGroup};
+pub use schedule::{ScheduleConfig, ScheduleKind};
+pub use source::{Shuffled, Source};
