@@ -8,9 +8,13 @@
 //! | [`rng`] | seeded host randomness, one counter-based stream a purpose |
 //! | [`params`] | parameters as data: store, view, state-dict files, channel groups |
 //! | [`models`] | networks as pure functions of (parameters, input) |
+//! | [`metrics`] | what is measured: cost, latency, classification, sparsity |
 //! | [`ops`] | numeric ground truth: named core functions and their stored cases |
+//! | [`pruning`] | structural pruning: what several methods share |
 
+pub mod metrics;
 pub mod models;
 pub mod ops;
 pub mod params;
+pub mod pruning;
 pub mod rng;
