@@ -1,0 +1,4 @@
+//! Structural pruning: what several methods share.
+
+pub mod cut;
+pub mod ops_network;
