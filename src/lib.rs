@@ -6,11 +6,13 @@
 //! | module | what it holds |
 //! |---|---|
 //! | [`rng`] | seeded host randomness, one counter-based stream a purpose |
+//! | [`native`] | the C++ side: gradients as values, fused optimizer steps, lists of tensors, autocast, generators |
 //! | [`params`] | parameters as data: store, view, state-dict files, channel groups |
 //! | [`models`] | networks as pure functions of (parameters, input) |
 //! | [`ops`] | numeric ground truth: named core functions and their stored cases |
 
 pub mod models;
+pub mod native;
 pub mod ops;
 pub mod params;
 pub mod rng;
