@@ -55,15 +55,16 @@ fn keep_cuda_linked(root: &Path) {
 
 /// The C++ side: one file per idea under `src/native`, a thin C interface, called from `src/native/mod.rs`.
 fn native(root: &Path) {
-    println!("cargo:rerun-if-changed=src/native");
+    // A new C++ file comes with a new line of mod.rs; its Rust halves must not recompile the C++.
+    println!("cargo:rerun-if-changed=src/native/mod.rs");
+    println!("cargo:rerun-if-changed=src/native/bridge.h");
     let sources: Vec<PathBuf> = fs::read_dir("src/native")
-        .into_iter()
-        .flatten()
+        .expect("src/native is part of the sources")
         .filter_map(|entry| Some(entry.ok()?.path()))
         .filter(|path| path.extension().is_some_and(|e| e == "cpp"))
         .collect();
-    if sources.is_empty() {
-        return;
+    for source in &sources {
+        println!("cargo:rerun-if-changed={}", source.display());
     }
     cc::Build::new()
         .cpp(true)
