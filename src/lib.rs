@@ -9,7 +9,11 @@
 //! | [`params`] | parameters as data: store, view, state-dict files, channel groups |
 //! | [`models`] | networks as pure functions of (parameters, input) |
 //! | [`ops`] | numeric ground truth: named core functions and their stored cases |
+//! | [`continual`] | continual learning: task streams, heads, memory, metrics and curves |
+//! | [`methods`] | the methods, one folder a verb |
 
+pub mod continual;
+pub mod methods;
 pub mod models;
 pub mod ops;
 pub mod params;
