@@ -1,5 +1,6 @@
-//! Accuracies measured after every iteration, and the worst-case metrics of "Continual evaluation for lifelong learning"
-//! (De Lange et al., ICLR 2023). A(E_i, f_n) is the accuracy on task i at record n, n_i the last record of task i.
+//! Accuracies measured after every iteration, and the worst-case metrics of "Continual evaluation for lifelong
+//! learning" (De Lange et al., ICLR 2023). A(E_i, f_n) is the accuracy on task i at record n, n_i the last record of
+//! task i.
 
 use anyhow::{Result, ensure};
 use std::collections::VecDeque;
@@ -50,8 +51,9 @@ impl Curves {
         self.series[0].len()
     }
 
-    /// WF^w and WP^w: per task, the largest A(E_i, f_m) - A(E_i, f_n) (fall) or its negative (rise) over m < n that share a window
-    /// of w consecutive measured records, n - m < w; at least 0. O(N T). `window` at least 1, which gives 0.
+    /// WF^w and WP^w: per task, the largest A(E_i, f_m) - A(E_i, f_n) (fall) or its negative (rise) over m < n that
+    /// share a window of w consecutive measured records, n - m < w; at least 0. O(N T). `window` at least 1, which
+    /// gives 0.
     pub fn windowed(&self, window: usize) -> Result<Windowed> {
         ensure!(window >= 1, "window = {window} must be at least 1 record");
         let measured = |series: &[f64], sign: f64| -> Vec<f64> {
@@ -66,8 +68,8 @@ impl Curves {
     }
 }
 
-/// max over n of (the largest of the w values up to n) - value n. The queue holds the positions that can still be the maximum of
-/// a window, with falling values: each enters and leaves once.
+/// max over n of (the largest of the w values up to n) - value n. The queue holds the positions that can still be the
+/// maximum of a window, with falling values: each enters and leaves once.
 fn largest_fall(series: &[f64], window: usize) -> f64 {
     let mut candidates: VecDeque<(usize, f64)> = VecDeque::new();
     let mut worst: f64 = 0.0;
@@ -111,7 +113,7 @@ pub struct Gap {
 }
 
 impl Trace {
-    /// `task` [N]: the task being learnt at each record, never decreasing, below T.
+    /// `task` `[N]`: the task being learnt at each record, never decreasing, below T.
     pub fn new(curves: Curves, task: &[i64]) -> Result<Trace> {
         let (records, tasks) = (curves.records(), curves.tasks());
         ensure!(task.len() == records, "the task column has {} records, the accuracies {records}", task.len());
@@ -139,18 +141,19 @@ impl Trace {
         self.spans[after].map_or(f64::NAN, |(_, end)| self.curves.series[on][end])
     }
 
-    /// ACC_k = (1/(k+1)) sum_{i<=k} A(E_i, f_{n_k}) after each task, [T].
+    /// ACC_k = (1/(k+1)) sum_{i<=k} A(E_i, f_{n_k}) after each task, `[T]`.
     pub fn accuracy(&self) -> Vec<f64> {
         (0..self.curves.tasks()).map(|k| mean((0..k + 1).map(|i| self.at_end(k, i)))).collect()
     }
 
-    /// FORG_k = (1/k) sum_{i<k} (A(E_i, f_{n_i}) - A(E_i, f_{n_k})) after each task, [T]; positive = forgetting, 0 for k = 0.
+    /// FORG_k = (1/k) sum_{i<k} (A(E_i, f_{n_i}) - A(E_i, f_{n_k})) after each task, `[T]`; positive = forgetting, 0
+    /// for k = 0.
     pub fn forgetting(&self) -> Vec<f64> {
         let forgotten = |k: usize| mean_or_zero((0..k).map(|i| self.at_end(i, i) - self.at_end(k, i)));
         (0..self.curves.tasks()).map(forgotten).collect()
     }
 
-    /// min_{n_i < n <= n_k} A(E_i, f_n) per task, [T], k the last task learnt; NaN for task k itself and later ones.
+    /// min_{n_i < n <= n_k} A(E_i, f_n) per task, `[T]`, k the last task learnt; NaN for task k itself and later ones.
     pub fn minima(&self) -> Vec<f64> {
         let last = self.last_task();
         let lowest = |(i, series): (usize, &Vec<f64>)| match self.spans[i] {
@@ -165,8 +168,8 @@ impl Trace {
         mean(self.minima()[..self.last_task()].iter().copied())
     }
 
-    /// WC-ACC_n at every record, [N]: (1/(k+1)) A(E_k, f_n) + (1 - 1/(k+1)) min-ACC over the records up to n, k the task learnt
-    /// at n; the accuracy for k = 0.
+    /// WC-ACC_n at every record, `[N]`: (1/(k+1)) A(E_k, f_n) + (1 - 1/(k+1)) min-ACC over the records up to n, k the
+    /// task learnt at n; the accuracy for k = 0.
     pub fn worst_case(&self) -> Vec<f64> {
         let mut minima = vec![f64::NAN; self.curves.tasks()];
         let at = |(n, &k): (usize, &usize)| {
@@ -178,8 +181,8 @@ impl Trace {
         self.task.iter().enumerate().map(at).collect()
     }
 
-    /// LCA_beta: mean over tasks of the mean accuracy on the task being learnt over its first `beta` records. Tasks with fewer
-    /// records are left out; NaN if none has enough.
+    /// LCA_beta: mean over tasks of the mean accuracy on the task being learnt over its first `beta` records. Tasks
+    /// with fewer records are left out; NaN if none has enough.
     pub fn lca(&self, beta: usize) -> Result<f64> {
         ensure!(beta >= 1, "beta = {beta} must be at least 1 record");
         let first = |(series, span): (&Vec<f64>, &Option<(usize, usize)>)| {
@@ -190,8 +193,8 @@ impl Trace {
         Ok(mean(means.into_iter()))
     }
 
-    /// The stability gap of every old task at every switch, by switch, then task. Tasks never learnt or without any measurement
-    /// during a task have none.
+    /// The stability gap of every old task at every switch, by switch, then task. Tasks never learnt or without any
+    /// measurement during a task have none.
     pub fn gaps(&self) -> Vec<Gap> {
         let switches = self.spans.iter().enumerate().filter_map(|(switch, span)| Some((switch, (*span)?)));
         switches.flat_map(|(switch, span)| (0..switch).filter_map(move |task| self.gap(task, switch, span))).collect()

@@ -2,7 +2,7 @@
 
 use tch::Tensor;
 
-/// The tensors one after the other, each in row-major order: [P].
+/// The tensors one after the other, each in row-major order: `[P]`.
 pub fn flatten(tensors: &[Tensor]) -> Tensor {
     Tensor::cat(&tensors.iter().map(|t| t.reshape([-1])).collect::<Vec<_>>(), 0)
 }

@@ -1,42 +1,43 @@
-//! Which columns of the head count. Labels are positions in the class order, so the columns of task t are a contiguous range
-//! and the classes seen so far are a prefix; a head has all its columns from the start.
+//! Which columns of the head count. Labels are positions in the class order, so the columns of task t are a contiguous
+//! range and the classes seen so far are a prefix; a head has all its columns from the start.
 
 use anyhow::{Result, ensure};
 use std::ops::Range;
 use tch::{Device, Kind, Tensor};
 
-/// Logits [N, C] with every column outside `columns` at -inf: those classes get probability 0 and gradient 0.
+/// Logits `[N, C]` with every column outside `columns` at -inf: those classes get probability 0 and gradient 0.
 pub fn mask(logits: &Tensor, columns: Range<i64>) -> Tensor {
     let column = Tensor::arange(logits.size()[1], (Kind::Int64, logits.device()));
     let outside = column.lt(columns.start).logical_or(&column.ge(columns.end));
     logits.masked_fill(&outside, f64::NEG_INFINITY)
 }
 
-/// The task of every column, [C] int64: the table that [`mask_to_own_task`] reads. `edges` [T+1] as in a class split; columns
-/// past the last edge belong to no task (-1).
+/// The task of every column, `[C]` int64: the table that [`mask_to_own_task`] reads. `edges` `[T+1]` as in a class
+/// split; columns past the last edge belong to no task (-1).
 pub fn column_tasks(edges: &[i64], columns: i64, device: Device) -> Tensor {
     let task = |column: i64| edges.windows(2).position(|e| (e[0]..e[1]).contains(&column)).map_or(-1, |t| t as i64);
     Tensor::from_slice(&(0..columns).map(task).collect::<Vec<i64>>()).to_device(device)
 }
 
-/// Logits [N, C] where each sample keeps only the columns of the task that its label belongs to: the multi-head softmax of a
-/// batch that mixes tasks (replay in the task-incremental scenario). Nothing is read back to the host.
+/// Logits `[N, C]` where each sample keeps only the columns of the task that its label belongs to: the multi-head
+/// softmax of a batch that mixes tasks (replay in the task-incremental scenario). Nothing is read back to the host.
 pub fn mask_to_own_task(logits: &Tensor, labels: &Tensor, column_tasks: &Tensor) -> Tensor {
     let own = column_tasks.index_select(0, labels).unsqueeze(1);
     logits.masked_fill(&column_tasks.unsqueeze(0).ne_tensor(&own), f64::NEG_INFINITY)
 }
 
-/// Mean cross entropy of logits [N, C] and labels [N] in the kind of the logits.
+/// Mean cross entropy of logits `[N, C]` and labels `[N]` in the kind of the logits.
 pub fn cross_entropy(logits: &Tensor, labels: &Tensor) -> Tensor {
     logits.cross_entropy_loss::<Tensor>(labels, None, tch::Reduction::Mean, -100, 0.0)
 }
 
-/// The same over `columns` only: the current task's (local softmax) or all seen ones (global). Every label must lie in `columns`.
+/// The same over `columns` only: the current task's (local softmax) or all seen ones (global). Every label must lie in
+/// `columns`.
 pub fn cross_entropy_among(logits: &Tensor, labels: &Tensor, columns: Range<i64>) -> Tensor {
     cross_entropy(&logits.narrow(1, columns.start, columns.end - columns.start), &(labels - columns.start))
 }
 
-/// The predicted class [N] of logits [N, C] among `columns` (not empty); ties go to the lowest column.
+/// The predicted class `[N]` of logits `[N, C]` among `columns` (not empty); ties go to the lowest column.
 pub fn predict(logits: &Tensor, columns: Range<i64>) -> Tensor {
     // max over a dimension promises the first of equal values, on every device.
     let (_, best) = logits.narrow(1, columns.start, columns.end - columns.start).max_dim(1, false);
@@ -55,7 +56,7 @@ pub struct ScenarioHits {
     counts: Tensor,
 }
 
-/// Accuracy by task in [0, 1]; 0 where a task has no samples.
+/// Accuracy by task in `[0, 1]`; 0 where a task has no samples.
 pub struct ScenarioAccuracy {
     pub class_il: Vec<f64>,
     pub task_il: Vec<f64>,
@@ -63,7 +64,7 @@ pub struct ScenarioAccuracy {
 }
 
 impl ScenarioHits {
-    /// `edges` [T+1], ascending from 0; `seen` of the T tasks have been trained (at least one).
+    /// `edges` `[T+1]`, ascending from 0; `seen` of the T tasks have been trained (at least one).
     pub fn new(edges: &[i64], seen: usize, device: Device) -> Result<ScenarioHits> {
         let rising = edges.first() == Some(&0) && edges.windows(2).all(|e| e[0] < e[1]);
         ensure!(rising, "edges must rise from 0, got {edges:?}");
@@ -73,7 +74,8 @@ impl ScenarioHits {
         Ok(ScenarioHits { edges: edges[..=seen].to_vec(), counts })
     }
 
-    /// Adds a batch: logits [N, C] with C at least the last seen edge, labels [N]. Samples of unseen tasks are left out.
+    /// Adds a batch: logits `[N, C]` with C at least the last seen edge, labels `[N]`. Samples of unseen tasks are left
+    /// out.
     pub fn add(&mut self, logits: &Tensor, labels: &Tensor) -> Result<()> {
         let seen_columns = self.edges[self.edges.len() - 1];
         let columns = logits.size2()?.1;

@@ -1,6 +1,7 @@
-//! Replay buffers. Samples fall into groups (all, a class, a class of a task, a task); every group has a fixed and equal share of
-//! the slots, which it fills first and then keeps a uniform random choice of all it was offered (reservoir sampling), or keeps
-//! as it is (first per task). What a slot holds is the caller's: sample indices, pixels, labels, logits, any named tensors.
+//! Replay buffers. Samples fall into groups (all, a class, a class of a task, a task); every group has a fixed and
+//! equal share of the slots, which it fills first and then keeps a uniform random choice of all it was offered
+//! (reservoir sampling), or keeps as it is (first per task). What a slot holds is the caller's: sample indices, pixels,
+//! labels, logits, any named tensors.
 //!
 //! Which slots are written and drawn is decided on the host by (seed, count), so nothing is read back from the device.
 
@@ -23,8 +24,8 @@ pub enum Rule {
     FirstPerTask { tasks: usize },
 }
 
-/// The slot of sample number `n` (from 0) of a group with `size` slots: the next free one, then floor(u (n+1)) if that is a slot.
-/// `u` uniform in [0, 1); `None` = not kept.
+/// The slot of sample number `n` (from 0) of a group with `size` slots: the next free one, then floor(u (n+1)) if that
+/// is a slot. `u` uniform in [0, 1); `None` = not kept.
 pub fn reservoir_slot(n: i64, size: i64, u: f64) -> Option<i64> {
     let slot = if n < size { n } else { (u * (n + 1) as f64) as i64 };
     (slot < size).then_some(slot)
@@ -41,7 +42,7 @@ pub struct Memory {
     /// Label and task by slot; a task of -1 = empty.
     labels: Vec<i64>,
     tasks: Vec<i64>,
-    /// What the slots hold, [slots, ...]; none before the first samples came.
+    /// What the slots hold, `[slots, ...]`; none before the first samples came.
     fields: Vec<(String, Tensor)>,
 }
 
@@ -98,8 +99,8 @@ impl Memory {
         }
     }
 
-    /// Offers samples of one task, in order: `labels` [n] on the host, `fields` [n, ...] on the memory's device, with the names,
-    /// kinds and shapes of the first call. On an error nothing is changed.
+    /// Offers samples of one task, in order: `labels` `[n]` on the host, `fields` `[n, ...]` on the memory's device,
+    /// with the names, kinds and shapes of the first call. On an error nothing is changed.
     pub fn offer(&mut self, task: usize, labels: &[i64], fields: &[(&str, &Tensor)]) -> Result<()> {
         self.check_fields(labels.len(), fields)?;
         let groups = labels.iter().map(|&label| self.group(task, label)).collect::<Result<Vec<usize>>>()?;
@@ -183,8 +184,8 @@ impl Memory {
         (0..self.tasks.len()).filter(|&slot| self.tasks[slot] >= 0)
     }
 
-    /// The slots of a replay batch, [size] int64 on the device, a pure function of (contents, seed, step): distinct while the
-    /// memory has that many samples, else every sample equally often, up to one. An empty memory is an error.
+    /// The slots of a replay batch, `[size]` int64 on the device, a pure function of (contents, seed, step): distinct
+    /// while the memory has that many samples, else every sample equally often, up to one. An empty memory is an error.
     pub fn draw(&self, size: usize, step: u64) -> Result<Tensor> {
         let filled: Vec<i64> = self.filled().map(|slot| slot as i64).collect();
         ensure!(!filled.is_empty(), "the memory is empty: there is nothing to replay");
@@ -197,7 +198,7 @@ impl Memory {
         Ok(self.on_device(&slots))
     }
 
-    /// The slots that hold samples of `task`, [n] int64 on the device, in slot order.
+    /// The slots that hold samples of `task`, `[n]` int64 on the device, in slot order.
     pub fn slots_of_task(&self, task: usize) -> Tensor {
         self.on_device(
             &self.filled().map(|s| s as i64).filter(|&s| self.tasks[s as usize] == task as i64).collect::<Vec<_>>(),
@@ -225,8 +226,8 @@ impl Memory {
         host.chain(fields).collect()
     }
 
-    /// Takes over a state; other names in `tensors` are passed over. The memory must have been made with the same rule and
-    /// capacity; an error leaves it unchanged.
+    /// Takes over a state; other names in `tensors` are passed over. The memory must have been made with the same rule
+    /// and capacity; an error leaves it unchanged.
     pub fn load_state(&mut self, tensors: &[(String, Tensor)]) -> Result<()> {
         let numbers = |name: &str, len: usize| -> Result<Vec<i64>> {
             let name = format!("memory.{name}");

@@ -1,6 +1,6 @@
-//! The accuracy matrix R[i, j] (accuracy on the test set of task j after training task i) and what is read off it. All values are
-//! fractions; NaN = not measured, and whatever needs a value that was not measured is NaN too. Every transfer or forgetting
-//! value of a stream of one task is 0.
+//! The accuracy matrix `R[i, j]` (accuracy on the test set of task j after training task i) and what is read off it.
+//! All values are fractions; NaN = not measured, and whatever needs a value that was not measured is NaN too. Every
+//! transfer or forgetting value of a stream of one task is 0.
 
 use anyhow::{Result, ensure};
 
@@ -15,31 +15,31 @@ pub struct AccuracyMatrix {
 /// Everything read off the matrix after the last task. Averages are over tasks; `_weighted` ones over test samples.
 #[derive(Clone, Debug, serde::Serialize)]
 pub struct Metrics {
-    /// (1/T) sum_j R[T-1, j].
+    /// (1/T) sum_j `R[T-1, j]`.
     pub avg_acc: f64,
     /// The same, each task weighted by its test samples.
     pub avg_acc_weighted: f64,
-    /// (1/T) sum_i stage_acc[i].
+    /// (1/T) sum_i `stage_acc[i]`.
     pub avg_incremental: f64,
     /// (1/T) sum_i of row i's mean over j <= i, weighted by test samples.
     pub avg_incremental_weighted: f64,
-    /// mean_{j<=i} R[i, j], [T].
+    /// mean_{j<=i} `R[i, j]`, `[T]`.
     pub stage_acc: Vec<f64>,
-    /// (1/T) sum_i R[i, i].
+    /// (1/T) sum_i `R[i, i]`.
     pub learning_acc: f64,
-    /// Backward transfer, (1/(T-1)) sum_{j<T-1} (R[T-1, j] - R[j, j]); negative = forgetting.
+    /// Backward transfer, (1/(T-1)) sum_{j<T-1} (`R[T-1, j]` - `R[j, j]`); negative = forgetting.
     pub bwt: f64,
-    /// Forward transfer, (1/(T-1)) sum_{j>=1} (R[j-1, j] - r0[j]); needs the future measured and r0.
+    /// Forward transfer, (1/(T-1)) sum_{j>=1} (`R[j-1, j]` - `r0[j]`); needs the future measured and r0.
     pub fwt: f64,
-    /// Chaudhry et al. 2018: (1/(T-1)) sum_{j<T-1} (max_{j<=i<T-1} R[i, j] - R[T-1, j]); may be negative.
+    /// Chaudhry et al. 2018: (1/(T-1)) sum_{j<T-1} (max_{j<=i<T-1} `R[i, j]` - `R[T-1, j]`); may be negative.
     pub forgetting: f64,
     /// The same with the last row in the maximum (Mammoth, PILOT); never negative.
     pub forgetting_clipped: f64,
     /// -bwt (Avalanche).
     pub forgetting_first: f64,
-    /// (1/T) sum_j (ref[j] - R[j, j]); needs the joint accuracies.
+    /// (1/T) sum_j (`ref[j]` - `R[j, j]`); needs the joint accuracies.
     pub intransigence: f64,
-    /// min_j R[T-1, j].
+    /// min_j `R[T-1, j]`.
     pub worst_final: f64,
 }
 
@@ -83,7 +83,7 @@ impl AccuracyMatrix {
         self.tasks
     }
 
-    /// R[after, on].
+    /// `R[after, on]`.
     pub fn get(&self, after: usize, on: usize) -> f64 {
         self.values[after * self.tasks + on]
     }
@@ -101,8 +101,9 @@ impl AccuracyMatrix {
         self.get(self.tasks - 1, on)
     }
 
-    /// All metrics of a stream of at least one task. `random` (r0): accuracies of the untrained model; `joint` (ref): accuracy on
-    /// task j of a model trained on tasks 0..=j together; `sizes`: test samples per task, a task without any has no weight.
+    /// All metrics of a stream of at least one task. `random` (r0): accuracies of the untrained model; `joint` (ref):
+    /// accuracy on task j of a model trained on tasks 0..=j together; `sizes`: test samples per task, a task without
+    /// any has no weight.
     pub fn metrics(&self, random: Option<&[f64]>, joint: Option<&[f64]>, sizes: &[i64]) -> Result<Metrics> {
         let tasks = self.tasks;
         ensure!(tasks > 0, "a stream needs at least one task");
@@ -139,13 +140,13 @@ impl AccuracyMatrix {
 /// Metrics of accuracies measured several times per task.
 #[derive(Clone, Copy, Debug, serde::Serialize)]
 pub struct TraceMetrics {
-    /// (1/(T-1)) sum_{j<T-1} min_{n > task_end[j]} acc[n, j]; NaN for one task.
+    /// (1/(T-1)) sum_{j<T-1} min_{n > `task_end[j]`} `acc[n, j]`; NaN for one task.
     pub min_acc: f64,
-    /// acc[last, T-1] / T + (1 - 1/T) min_acc; the accuracy for one task.
+    /// `acc[last, T-1]` / T + (1 - 1/T) min_acc; the accuracy for one task.
     pub wc_acc: f64,
     /// Mean of the last row.
     pub avg_acc: f64,
-    /// (1/(T-1)) sum_{j<T-1} (acc[task_end[j], j] - acc[last, j]); 0 for one task.
+    /// (1/(T-1)) sum_{j<T-1} `(acc[task_end[j], j] - acc[last, j])`; 0 for one task.
     pub forgetting: f64,
 }
 

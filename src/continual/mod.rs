@@ -1,5 +1,5 @@
-//! Continual learning, shared by every method under `reglab continual`: a network meets T tasks one after the other, sees the
-//! training data of the current one only, and is tested on all tasks met so far.
+//! Continual learning, shared by every method under `reglab continual`: a network meets T tasks one after the other,
+//! sees the training data of the current one only, and is tested on all tasks met so far.
 //!
 //! | file | what it holds |
 //! |---|---|

@@ -1,5 +1,5 @@
-//! The stream of tasks. A class order and task sizes split the classes of a data set; a scenario says what the labels of a task
-//! are and which columns of the head may answer at test time (van de Ven and Tolias' naming).
+//! The stream of tasks. A class order and task sizes split the classes of a data set; a scenario says what the labels
+//! of a task are and which columns of the head may answer at test time (van de Ven and Tolias' naming).
 
 use anyhow::{Result, ensure};
 use std::collections::HashSet;
@@ -39,7 +39,8 @@ pub fn equal_sizes(classes: usize, tasks: usize) -> Result<Vec<i64>> {
     Ok(vec![(classes / tasks) as i64; tasks])
 }
 
-/// Classes in order, cut into tasks. A class's new label is its position in the order, so task t owns [edges[t], edges[t+1]).
+/// Classes in order, cut into tasks. A class's new label is its position in the order, so task t owns
+/// `edges[t]..edges[t+1]`.
 #[derive(Clone, Debug)]
 pub struct ClassSplit {
     order: Vec<i64>,
@@ -79,18 +80,18 @@ impl ClassSplit {
         &self.order
     }
 
-    /// [T+1]: task t owns the new labels edges[t]..edges[t+1].
+    /// `[T+1]`: task t owns the new labels `edges[t]..edges[t+1]`.
     pub fn edges(&self) -> &[i64] {
         &self.edges
     }
 
-    /// New labels of old ones, [N] to [N] int64 on the same device. A label that is no class is an error.
+    /// New labels of old ones, `[N]` to `[N]` int64 on the same device. A label that is no class is an error.
     pub fn map(&self, labels: &Tensor) -> Result<Tensor> {
         check_labels(labels, self.order.len())?;
         Ok(Tensor::from_slice(&self.positions).to_device(labels.device()).index_select(0, labels))
     }
 
-    /// The task that owns each new label, [N] to [N] int64.
+    /// The task that owns each new label, `[N]` to `[N]` int64.
     pub fn task_of(&self, mapped: &Tensor) -> Tensor {
         let columns = super::heads::column_tasks(&self.edges, self.order.len() as i64, mapped.device());
         columns.index_select(0, mapped)
@@ -126,7 +127,7 @@ pub enum Scenario {
     DomainIncremental,
 }
 
-/// Images [N, C, H, W] uint8 and labels [N] int64 on one device.
+/// Images `[N, C, H, W]` uint8 and labels `[N]` int64 on one device.
 pub struct Samples {
     pub pixels: Tensor,
     pub labels: Tensor,
@@ -164,12 +165,13 @@ enum Source {
 pub struct Stream {
     scenario: Scenario,
     source: Source,
-    /// [T+1]: the labels of each task if every task has its own.
+    /// `[T+1]`: the labels of each task if every task has its own.
     edges: Vec<i64>,
 }
 
 impl Stream {
-    /// Tasks are groups of classes. Domain-incremental: the label is the position within the task, so all sizes must be equal.
+    /// Tasks are groups of classes. Domain-incremental: the label is the position within the task, so all sizes must be
+    /// equal.
     pub fn of_classes(scenario: Scenario, split: ClassSplit) -> Result<Stream> {
         let edges = split.edges.clone();
         let equal = edges.windows(2).all(|e| e[1] - e[0] == edges[1]);
@@ -180,8 +182,8 @@ impl Stream {
         Ok(Stream { scenario, source: Source::Classes(split), edges })
     }
 
-    /// Tasks are changed copies of the whole data set of `classes` classes. Class- and task-incremental: task t has the labels
-    /// t classes .. (t+1) classes.
+    /// Tasks are changed copies of the whole data set of `classes` classes. Class- and task-incremental: task t has the
+    /// labels t classes .. (t+1) classes.
     pub fn of_domains(scenario: Scenario, transforms: Vec<Transform>, classes: usize) -> Result<Stream> {
         ensure!(!transforms.is_empty(), "a stream needs at least one domain");
         ensure!(classes > 0, "a stream needs at least one class");
@@ -198,7 +200,7 @@ impl Stream {
         self.edges.len() - 1
     }
 
-    /// [T+1]: the columns that each task owns in the class- and task-incremental scenarios.
+    /// `[T+1]`: the columns that each task owns in the class- and task-incremental scenarios.
     pub fn edges(&self) -> &[i64] {
         &self.edges
     }
@@ -227,7 +229,8 @@ impl Stream {
         }
     }
 
-    /// The samples of task `task` with the labels of the scenario; maybe none. `samples` carries the data set's own labels.
+    /// The samples of task `task` with the labels of the scenario; maybe none. `samples` carries the data set's own
+    /// labels.
     pub fn task(&self, task: usize, samples: &Samples) -> Result<Samples> {
         ensure!(task < self.tasks(), "task {task} is not one of the {} tasks of the stream", self.tasks());
         let (pixels, within) = match &self.source {

@@ -5,15 +5,16 @@ use tch::{Kind, Tensor};
 
 use crate::rng;
 
-/// What a domain does to images [N, C, H, W] of uint8.
+/// What a domain does to images `[N, C, H, W]` of uint8.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Transform {
     /// Nothing.
     Natural,
-    /// One permutation of the H W positions, the same for all images and channels: a pure function of the seed and the domain.
+    /// One permutation of the H W positions, the same for all images and channels: a pure function of the seed and the
+    /// domain.
     Permute { seed: u64, domain: usize },
-    /// A turn about the centre, counter-clockwise on the screen. Multiples of 90 degrees are exact; other angles are bilinear,
-    /// rounded to whole values, and what comes from outside the image is 0.
+    /// A turn about the centre, counter-clockwise on the screen. Multiples of 90 degrees are exact; other angles are
+    /// bilinear, rounded to whole values, and what comes from outside the image is 0.
     Rotate { degrees: f64 },
 }
 
@@ -28,8 +29,8 @@ impl Transform {
         degrees.iter().map(|&degrees| Transform::Rotate { degrees }).collect()
     }
 
-    /// The images of this domain: the shape and device of `pixels`. Turning images that are not square by an odd multiple of 90
-    /// degrees is an error, as is an angle that is not finite.
+    /// The images of this domain: the shape and device of `pixels`. Turning images that are not square by an odd
+    /// multiple of 90 degrees is an error, as is an angle that is not finite.
     pub fn apply(&self, pixels: &Tensor) -> Result<Tensor> {
         match *self {
             Transform::Natural => Ok(pixels.shallow_clone()),

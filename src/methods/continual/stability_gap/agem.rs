@@ -2,7 +2,7 @@
 
 use tch::Tensor;
 
-/// The projected gradient [P] and whether it was projected (0-d bool), without a read back to the host.
+/// The projected gradient `[P]` and whether it was projected (0-d bool), without a read back to the host.
 pub fn project(grad: &Tensor, reference: &Tensor) -> (Tensor, Tensor) {
     let product = grad.dot(reference);
     let conflict = product.lt(0.0);

@@ -1,4 +1,5 @@
-//! Experience replay: L = alpha CE(new batch) + (1 - alpha) CE(memory batch). With an empty memory the new loss has weight 1.
+//! Experience replay: L = alpha CE(new batch) + (1 - alpha) CE(memory batch). With an empty memory the new loss has
+//! weight 1.
 
 use tch::Tensor;
 
@@ -12,8 +13,8 @@ pub struct ErLoss {
     pub memory: Tensor,
 }
 
-/// Logits [B, C] and labels [B] of both batches, `alpha` the weight of the new one. A memory batch of no rows counts as none.
-/// Logits that only some columns may answer come masked ([`crate::continual::heads`]).
+/// Logits `[B, C]` and labels `[B]` of both batches, `alpha` the weight of the new one. A memory batch of no rows
+/// counts as none. Logits that only some columns may answer come masked ([`crate::continual::heads`]).
 pub fn loss(logits: &Tensor, labels: &Tensor, memory: Option<(&Tensor, &Tensor)>, alpha: f64) -> ErLoss {
     let new = cross_entropy(logits, labels);
     match memory.filter(|(_, labels)| labels.numel() > 0) {

@@ -1,6 +1,6 @@
-//! Online elastic weight consolidation: penalty lambda sum F (theta - theta*)^2 with theta* the weights after the last task
-//! ([`crate::continual::anchor`]). F of a task is the mean over its mini-batches of the squared gradient of the batch-mean loss
-//! (ground-truth labels, evaluation mode); with batches of one sample it is the per-sample Fisher.
+//! Online elastic weight consolidation: penalty lambda sum F (theta - theta*)^2 with theta* the weights after the last
+//! task ([`crate::continual::anchor`]). F of a task is the mean over its mini-batches of the squared gradient of the
+//! batch-mean loss (ground-truth labels, evaluation mode); with batches of one sample it is the per-sample Fisher.
 
 use tch::Tensor;
 

@@ -1,24 +1,25 @@
-//! Gradient episodic memory (Lopez-Paz and Ranzato 2017). g is the gradient on the current batch, the rows of G those on the memory
-//! of each old task. If any <G_i, g> < 0:
+//! Gradient episodic memory (Lopez-Paz and Ranzato 2017). g is the gradient on the current batch, the rows of G those
+//! on the memory of each old task. If any <G_i, g> < 0:
 //!
 //! v* = argmin 1/2 v' (G G' + ridge I) v + (G g)' v  s.t. v >= gamma,   g~ = g + G' v*
 //!
-//! The problem has at most T-1 variables and is solved on the host in float64: nearly parallel rows make G G' almost singular.
+//! The problem has at most T-1 variables and is solved on the host in float64: nearly parallel rows make G G' almost
+//! singular.
 
 use anyhow::{Context, Result, bail, ensure};
 use tch::{Kind, Tensor};
 
 /// The gradient to descend on.
 pub struct Projection {
-    /// g~ [P], in the kind of g; g itself when nothing conflicts.
+    /// g~ `[P]`, in the kind of g; g itself when nothing conflicts.
     pub grad: Tensor,
-    /// v* [m]; zeros when nothing conflicts.
+    /// v* `[m]`; zeros when nothing conflicts.
     pub v: Vec<f64>,
     pub projected: bool,
 }
 
-/// Projects `grad` [P] against `memory_grads` [m, P], m >= 0. `gamma` >= 0 is the margin, `ridge` >= 0 (the official values: 0.5
-/// and 1e-3). Reads m numbers back to the host; m (m+1) more if there is a conflict.
+/// Projects `grad` `[P]` against `memory_grads` `[m, P]`, m >= 0. `gamma` >= 0 is the margin, `ridge` >= 0 (the
+/// official values: 0.5 and 1e-3). Reads m numbers back to the host; m (m+1) more if there is a conflict.
 pub fn project(grad: &Tensor, memory_grads: &Tensor, gamma: f64, ridge: f64) -> Result<Projection> {
     let (rows, width) = memory_grads.size2()?;
     ensure!(grad.size() == [width], "memory gradients have {width} values each, the gradient {:?}", grad.size());
@@ -47,8 +48,9 @@ fn host(tensor: &Tensor) -> Result<Vec<f64>> {
     Ok(Vec::try_from(tensor.to_device(tch::Device::Cpu).to_kind(Kind::Double).flatten(0, -1))?)
 }
 
-/// argmin 1/2 v' P v + q' v  s.t. v >= lower, for a symmetric positive semidefinite P (m x m, row by row). The active-set method of
-/// Lawson and Hanson on u = v - lower >= 0: variables leave the bound one at a time, the one with the steepest descent first.
+/// argmin 1/2 v' P v + q' v  s.t. v >= lower, for a symmetric positive semidefinite P (m x m, row by row). The
+/// active-set method of Lawson and Hanson on u = v - lower >= 0: variables leave the bound one at a time, the one with
+/// the steepest descent first.
 pub fn bounded_qp(p: &[f64], q: &[f64], lower: f64) -> Result<Vec<f64>> {
     let m = q.len();
     ensure!(p.len() == m * m, "a quadratic form of {m} variables has {} values, got {}", m * m, p.len());
@@ -94,7 +96,8 @@ pub fn bounded_qp(p: &[f64], q: &[f64], lower: f64) -> Result<Vec<f64>> {
     bail!("the projection of {m} memory gradients did not converge")
 }
 
-/// The minimum when only the variables `free` may differ from 0: P_ff u_f = -linear_f by Cholesky. `None` if P_ff is singular.
+/// The minimum when only the variables `free` may differ from 0: P_ff u_f = -linear_f by Cholesky. `None` if P_ff is
+/// singular.
 fn minimum_over(p: &[f64], linear: &[f64], free: &[usize]) -> Option<Vec<f64>> {
     let (m, n) = (linear.len(), free.len());
     let mut factor = vec![0.0; n * n];
@@ -131,7 +134,8 @@ mod tests {
     use rand::RngExt;
     use tch::Device;
 
-    /// How far v is from the optimality conditions v >= lower, P v + q >= 0, (v - lower)(P v + q) = 0, relative to their terms.
+    /// How far v is from the optimality conditions v >= lower, P v + q >= 0, (v - lower)(P v + q) = 0, relative to
+    /// their terms.
     fn violation(p: &[f64], q: &[f64], lower: f64, v: &[f64]) -> f64 {
         let m = q.len();
         let one = |i: usize| {

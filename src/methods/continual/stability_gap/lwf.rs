@@ -1,19 +1,20 @@
-//! Learning without forgetting: L = CE + alpha KD, where the model after the last task teaches its answers on the current batch.
-//! KD = (1/B) sum_b sum_{u in old units} q_u (ln q_u - ln p_u), q and p the softmax of (logits / tau) of the old and the current
-//! model over all units of the head. There is no factor tau^2, and since the old units are picked after the softmax the sum is not
-//! a divergence: it may be slightly negative.
+//! Learning without forgetting: L = CE + alpha KD, where the model after the last task teaches its answers on the
+//! current batch. KD = (1/B) sum_b sum_{u in old units} q_u (ln q_u - ln p_u), q and p the softmax of (logits / tau) of
+//! the old and the current model over all units of the head. There is no factor tau^2, and since the old units are
+//! picked after the softmax the sum is not a divergence: it may be slightly negative.
 
 use tch::{Kind, Tensor};
 
-/// KD of logits and the old model's logits [B, C]; `active` [U] int64: the old units. 0-d; the gradient flows to `logits`.
+/// KD of logits and the old model's logits `[B, C]`; `active` `[U]` int64: the old units. 0-d; the gradient flows to
+/// `logits`.
 pub fn distillation(logits: &Tensor, old_logits: &Tensor, active: &Tensor, temperature: f64) -> Tensor {
     let units = |logits: &Tensor| (logits / temperature).log_softmax(-1, logits.kind()).index_select(1, active);
     let (log_p, log_q) = (units(logits), units(&old_logits.detach()));
     (log_q.exp() * (&log_q - log_p)).sum(logits.kind()) / logits.size()[0] as f64
 }
 
-/// Task-incremental: the sum over old heads of KD over each head alone. `edges` [T+1] of the old tasks: head t owns the columns
-/// edges[t]..edges[t+1].
+/// Task-incremental: the sum over old heads of KD over each head alone. `edges` `[T+1]` of the old tasks: head t owns
+/// the columns `edges[t]..edges[t+1]`.
 pub fn distillation_of_heads(logits: &Tensor, old_logits: &Tensor, edges: &[i64], temperature: f64) -> Tensor {
     let head = |e: &[i64]| {
         let width = e[1] - e[0];

@@ -1,8 +1,9 @@
-//! "Continual evaluation for lifelong learning: Identifying the stability gap", De Lange, van de Ven, Tuytelaars, ICLR 2023.
+//! "Continual evaluation for lifelong learning: Identifying the stability gap", De Lange, van de Ven, Tuytelaars, ICLR
+//! 2023.
 //!
-//! An evaluation protocol: test all seen tasks after every training iteration instead of only at task ends. Right after a task
-//! switch the accuracy on old tasks collapses and recovers, whatever protects them. The per-iteration metrics are in
-//! [`crate::continual::curves`]; here are the learners they are run on:
+//! An evaluation protocol: test all seen tasks after every training iteration instead of only at task ends. Right after
+//! a task switch the accuracy on old tasks collapses and recovers, whatever protects them. The per-iteration metrics
+//! are in [`crate::continual::curves`]; here are the learners they are run on:
 //!
 //! | file | learner | what it adds to the cross entropy of the current batch |
 //! |---|---|---|
@@ -13,8 +14,8 @@
 //! | [`lwf`] | learning without forgetting | alpha KD from the model after the last task |
 //! | [`si`] | synaptic intelligence | c sum Omega (theta - theta*)^2 |
 //!
-//! Where paper and official code differ: WP is the definition (the code's pruned search misses the largest rise), FORG after task k
-//! averages over the tasks before k, and the record before the first update is not used by the metrics.
+//! Where paper and official code differ: WP is the definition (the code's pruned search misses the largest rise), FORG
+//! after task k averages over the tasks before k, and the record before the first update is not used by the metrics.
 
 pub mod agem;
 pub mod er;

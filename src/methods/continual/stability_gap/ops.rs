@@ -106,8 +106,10 @@ fn si_task(case: &Case) -> Result<Outputs> {
     let (start, omega, anchor) = (case.tensor("theta")?, case.tensor("omega")?, case.tensor("theta_star")?);
     let (xi, c) = (case.f64("xi")?, case.f64("c")?);
     ensure!(xi > 0.0, "parameter xi = {xi} must be positive");
+    let (grads, steps) = (case.tensor("grads")?, case.tensor("steps")?);
+    ensure!(grads.size() == steps.size(), "grads have shape {:?}, steps {:?}", grads.size(), steps.size());
     let (mut path, mut theta) = (start.zeros_like(), start.copy());
-    for (grad, step) in case.tensor("grads")?.unbind(0).iter().zip(case.tensor("steps")?.unbind(0)) {
+    for (grad, step) in grads.unbind(0).iter().zip(steps.unbind(0)) {
         si::follow(&mut path, grad, &step);
         theta += step;
     }

@@ -1,5 +1,6 @@
-//! Synaptic intelligence (Zenke, Poole, Ganguli 2017): how much each weight's path has lowered the loss is its importance.
-//! Penalty c sum Omega (theta - theta*)^2 with theta* the weights after the last task ([`crate::continual::anchor`]).
+//! Synaptic intelligence (Zenke, Poole, Ganguli 2017): how much each weight's path has lowered the loss is its
+//! importance. Penalty c sum Omega (theta - theta*)^2 with theta* the weights after the last task
+//! ([`crate::continual::anchor`]).
 
 use tch::Tensor;
 
@@ -8,8 +9,8 @@ pub fn follow(path: &mut Tensor, grad: &Tensor, step: &Tensor) {
     *path -= grad * step;
 }
 
-/// Omega + max(0, w / ((theta - theta_start)^2 + xi)) at the end of a task; `moved` = theta - theta_start. The path then starts
-/// anew at 0.
+/// Omega + max(0, w / ((theta - theta_start)^2 + xi)) at the end of a task; `moved` = theta - theta_start. The path
+/// then starts anew at 0.
 pub fn consolidate(omega: &Tensor, path: &Tensor, moved: &Tensor, xi: f64) -> Tensor {
     omega + (path / (moved.square() + xi)).clamp_min(0.0)
 }
