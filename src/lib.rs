@@ -15,6 +15,7 @@
 //! | [`data`] | readers, device-resident sets, augmentation, downloads |
 //! | [`metrics`] | cost, latency, accuracy, sparsity |
 //! | [`train`] | the loop and its doors, optimizers, schedules |
+//! | [`continual`] | streams of tasks, heads, memory, metrics of continual learning |
 //! | [`pruning`] | what the pruning methods share: scores, plans, structural removal |
 //! | [`methods`] | the methods themselves, and the registry |
 //! | [`report`] | tables, plots, verdicts |
@@ -22,6 +23,7 @@
 
 pub mod cli;
 pub mod config;
+pub mod continual;
 pub mod data;
 pub mod methods;
 pub mod metrics;

@@ -5,11 +5,11 @@ use anyhow::{Result, bail};
 use clap::Args;
 use std::io::{BufRead, Write, stdin, stdout};
 use std::time::Instant;
-use tch::{Kind, Tensor};
 
 use crate::data::{Augment, DeviceSet, Images, PixelScale};
 use crate::models::{Arch, Network};
-use crate::train::{OptimizerConfig, Shuffled, TrainConfig, Trainer};
+use crate::run::Stamp;
+use crate::train::{Fit, OptimizerConfig, Shuffled, TrainConfig, Trainer};
 use crate::{Usage, native};
 
 #[derive(Args)]
@@ -51,11 +51,12 @@ impl Bench {
         let case = Case::named(&self.case)?;
         let device = crate::run::device(&self.device).map_err(Usage::from)?;
         super::run::set_threads(self.threads);
-        tch::manual_seed(0);
-        let pixels = Tensor::randint(256, [&[case.samples], &case.sample[..]].concat(), (Kind::Uint8, tch::Device::Cpu));
-        let labels = Tensor::randint(10, [case.samples], (Kind::Int64, tch::Device::Cpu));
-        let images = Images::new(pixels, labels, (0..10).map(|c| c.to_string()).collect(), &self.case)?;
-        let scale = PixelScale { max_value: 255.0, mean: vec![0.0; case.sample[0] as usize], std: vec![1.0; case.sample[0] as usize] };
+        let values = case.samples * case.sample.iter().product::<i64>();
+        let pixels: Vec<u8> = (0..values).map(|i| (i * 97 % 251) as u8).collect();
+        let labels: Vec<i64> = (0..case.samples).map(|i| i % 10).collect();
+        let classes = (0..10).map(|c| c.to_string()).collect();
+        let images = Images::new(&pixels, case.sample, &labels, classes, &self.case)?;
+        let scale = PixelScale::unit(255.0, case.sample[0] as usize);
         let set = DeviceSet::new(&images, &scale, &Augment::default(), device)?;
         let mut arch: Arch = serde_json::from_str(case.arch)?;
         arch.fit_data(&case.sample, 10)?;
@@ -63,7 +64,9 @@ impl Bench {
         let optimizer = OptimizerConfig { lr: case.lr, momentum: 0.9, weight_decay: case.weight_decay, ..OptimizerConfig::default() };
         let config = TrainConfig { epochs: u64::MAX >> 40, batch: case.batch, drop_last: true, optimizer, ..TrainConfig::default() };
         let mut source = Shuffled::new(&set, config.batch, true, 0);
-        let mut trainer = Trainer::bench(&net, &mut source, &config)?;
+        let start = Stamp { step: 0, epoch: 0.0 };
+        let job = Fit { phase: "bench", net: &net, source: &mut source, evaluate: &[], config: &config, groups: None, start };
+        let mut trainer = Trainer::new(job, &[], 0)?;
         for line in stdin().lock().lines() {
             let line = line?;
             let Some(steps) = line.strip_prefix("run ").and_then(|n| n.trim().parse::<u64>().ok()) else {

@@ -41,7 +41,7 @@ impl Data {
         match self.action {
             Action::List => {
                 let mut table = Table::new();
-                table.load_preset(UTF8_HORIZONTAL_ONLY).set_header(["name", "what", "download", "here"]);
+                table.load_style(UTF8_HORIZONTAL_ONLY).set_header(["name", "what", "download", "here"]);
                 for row in download::list(&root) {
                     let size = if row.size == 0 { "built in".into() } else { format!("{:.0} MB", row.size as f64 / 1e6) };
                     let place = row.place.filter(|_| row.present).map_or("-".into(), |p| p.display().to_string());
@@ -61,7 +61,13 @@ impl Data {
                 let mut wrong = 0;
                 for file in download::verify(&name, &root, &bar())? {
                     wrong += usize::from(!matches!(file.state, State::Good));
-                    println!("{:<10} {}", file.state.to_string(), file.path.display());
+                    let state = match &file.state {
+                        State::Good => "good".to_owned(),
+                        State::Missing => "missing".to_owned(),
+                        State::Unchecked(why) => format!("not checked ({why})"),
+                        State::Bad(why) => format!("BAD ({why})"),
+                    };
+                    println!("{}: {state}", file.path.display());
                 }
                 Ok(i32::from(wrong > 0))
             }

@@ -1,12 +1,11 @@
 //! `reglab plot RUN... -x step -y accuracy -o fig.svg`.
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Result, bail};
 use clap::Args;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use crate::Usage;
-use crate::config::hint;
-use crate::report::plot::{Chart, Curve};
+use crate::report::plot::{Chart, Curve, columns};
 use crate::report::scan;
 use crate::run::write_atomically;
 
@@ -38,7 +37,7 @@ impl Plot {
         for folder in &self.runs {
             for record in scan(folder)? {
                 let name = record.folder.file_name().unwrap_or_default().to_string_lossy().into_owned();
-                let points = column_pair(&record.folder, &self.table, &self.x, &self.y)?;
+                let points = columns(&record.folder, &self.table, &self.x, &self.y, None)?;
                 curves.push(Curve { name, points });
             }
         }
@@ -50,24 +49,4 @@ impl Plot {
         println!("{}", self.output.display());
         Ok(0)
     }
-}
-
-/// Two columns of a run's table; rows without a value in either are left out.
-pub fn column_pair(folder: &Path, table: &str, x: &str, y: &str) -> Result<Vec<(f64, f64)>> {
-    let path = folder.join(format!("{table}.csv"));
-    let mut reader = csv::Reader::from_path(&path).with_context(|| format!("cannot read {}", path.display()))?;
-    let header = reader.headers()?.clone();
-    let find = |name: &str| {
-        let near = hint(name, header.iter());
-        header.iter().position(|c| c == name).with_context(|| format!("{} has no column {name}{near}", path.display()))
-    };
-    let (x, y) = (find(x)?, find(y)?);
-    let mut points = Vec::new();
-    for row in reader.records() {
-        let row = row.with_context(|| path.display().to_string())?;
-        if let (Ok(a), Ok(b)) = (row[x].parse(), row[y].parse()) {
-            points.push((a, b));
-        }
-    }
-    Ok(points)
 }

@@ -113,7 +113,7 @@ pub fn run_in_processes(specs: &[Spec], place: &Place) -> Result<Vec<Finished>> 
     let mut waiting = specs.iter();
     let mut working: Vec<(&Spec, Child)> = Vec::new();
     let mut finished = Vec::new();
-    let outcome = loop {
+    let outcome: Result<()> = loop {
         while working.len() < place.jobs as usize {
             let Some(spec) = waiting.next() else { break };
             match start(&program, spec, place, &scratch, threads) {

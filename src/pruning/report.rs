@@ -7,7 +7,7 @@ use std::collections::HashMap;
 
 use super::cut::{check_equivalence, cut};
 use crate::data::DeviceSet;
-use crate::metrics::{cost, latency};
+use crate::metrics::{cost::cost, latency::latency};
 use crate::models::{LayerCost, Network};
 use crate::params::View;
 use crate::params::channels::ChannelGroup;

@@ -1,7 +1,10 @@
 //! Line charts as SVG: colour-blind-safe, readable at column width.
 
-use anyhow::{Result, anyhow, ensure};
+use anyhow::{Context, Result, anyhow, ensure};
 use plotters::prelude::*;
+use std::path::Path;
+
+use crate::config::hint;
 
 /// A named curve; points that are not finite are left out.
 #[derive(Clone, Debug)]
@@ -105,4 +108,40 @@ fn tick(value: f64) -> String {
     } else {
         format!("{value:.1e}")
     }
+}
+
+/// Two columns of a run's table; rows without a number in either are left out, and so are rows where the column
+/// `only.0` is not `only.1`.
+pub fn columns(folder: &Path, table: &str, x: &str, y: &str, only: Option<(&str, &str)>) -> Result<Vec<(f64, f64)>> {
+    let path = folder.join(format!("{table}.csv"));
+    let mut reader = csv::Reader::from_path(&path).with_context(|| format!("cannot read {}", path.display()))?;
+    let header = reader.headers()?.clone();
+    let find = |name: &str| {
+        let near = hint(name, header.iter());
+        header.iter().position(|c| c == name).with_context(|| format!("{} has no column {name}{near}", path.display()))
+    };
+    let (x, y) = (find(x)?, find(y)?);
+    let only = only.map(|(column, value)| Ok::<_, anyhow::Error>((find(column)?, value))).transpose()?;
+    let mut points = Vec::new();
+    for row in reader.records() {
+        let row = row.with_context(|| path.display().to_string())?;
+        if let (true, Ok(a), Ok(b)) = (only.is_none_or(|(column, value)| &row[column] == value), row[x].parse(), row[y].parse()) {
+            points.push((a, b));
+        }
+    }
+    Ok(points)
+}
+
+/// Draws one column of a table over the epochs into the run's plots folder; a table that was not written is left out.
+pub fn draw_column(run: &crate::run::Run, file: &str, table: &str, column: &str, only: Option<(&str, &str)>) -> Result<()> {
+    if !run.folder().join(format!("{table}.csv")).exists() {
+        return Ok(());
+    }
+    let points = columns(run.folder(), table, "epoch", column, only)?;
+    if points.is_empty() {
+        return Ok(());
+    }
+    let curves = [Curve { name: column.into(), points }];
+    let svg = Chart { title: &format!("{column} by epoch"), x: "epoch", y: column, curves: &curves, dots: false }.svg()?;
+    run.write(&format!("plots/{file}.svg"), svg.as_bytes())
 }

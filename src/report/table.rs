@@ -54,7 +54,7 @@ pub fn grouped_table(records: &[&Record], metrics: &[String]) -> String {
 
 fn new_table(columns: &[&str]) -> Table {
     let mut table = Table::new();
-    table.load_preset(UTF8_HORIZONTAL_ONLY).set_header(columns);
+    table.load_style(UTF8_HORIZONTAL_ONLY).set_header(columns);
     table
 }
 

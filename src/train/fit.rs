@@ -60,8 +60,8 @@ pub fn fit(job: Fit, doors: &mut [&mut dyn Doors], run: &mut Run) -> Result<Outc
     Ok(trainer.outcome())
 }
 
-/// The loop's state between two steps.
-struct Trainer<'a> {
+/// The loop's state between two steps. [`fit`] drives it; `reglab bench` times its steps alone.
+pub struct Trainer<'a> {
     job: Fit<'a>,
     optimizer: Optimizer,
     ema: Option<Ema>,
@@ -78,7 +78,7 @@ struct Trainer<'a> {
 }
 
 impl<'a> Trainer<'a> {
-    fn new(job: Fit<'a>, doors: &[&mut dyn Doors], seed: u64) -> Result<Trainer<'a>> {
+    pub fn new(job: Fit<'a>, doors: &[&mut dyn Doors], seed: u64) -> Result<Trainer<'a>> {
         let config = job.config;
         let steps_per_epoch = job.source.batches_per_epoch() / config.accumulate;
         ensure!(
@@ -121,7 +121,8 @@ impl<'a> Trainer<'a> {
         }
     }
 
-    fn train_step(&mut self, doors: &mut [&mut dyn Doors]) -> Result<()> {
+    /// One optimizer step.
+    pub fn train_step(&mut self, doors: &mut [&mut dyn Doors]) -> Result<()> {
         let at = self.at();
         // Whatever the device draws in this step (dropout, augmentation) depends on the seed and the step alone.
         tch::manual_seed(rng::step_seed(self.seed, at.run_step));
@@ -153,6 +154,11 @@ impl<'a> Trainer<'a> {
         }
         self.step += 1;
         Ok(())
+    }
+
+    /// Drops what the steps since the last row left to log.
+    pub fn discard_window(&mut self) {
+        self.window = Window::default();
     }
 
     /// Gradients of the loss of one batch with respect to `leaves`.

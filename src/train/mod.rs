@@ -8,6 +8,7 @@ mod evaluate;
 mod fit;
 mod optimizer;
 mod schedule;
+mod setup;
 mod source;
 mod window;
 
@@ -16,7 +17,8 @@ pub use config::{Precision, TrainConfig};
 pub use doors::{Doors, EpochEnd, Pass, Step, Terms};
 pub use ema::Ema;
 pub use evaluate::{Evaluation, evaluate, logits};
-pub use fit::{Fit, Outcome, fit, view};
+pub use fit::{Fit, Outcome, Trainer, fit, view};
 pub use optimizer::{OptimizerConfig, OptimizerKind, Optimizer, ParamGroup};
-pub use schedule::{ScheduleConfig, ScheduleKind};
+pub use schedule::{Clock, ScheduleConfig, ScheduleKind};
+pub use setup::{build_network, load_data, load_weights};
 pub use source::{Shuffled, Source};

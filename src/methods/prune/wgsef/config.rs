@@ -8,6 +8,7 @@ use std::path::PathBuf;
 use crate::config::Experiment;
 use crate::data::DataConfig;
 use crate::models::Arch;
+use crate::pruning::scores::Criterion;
 use crate::train::TrainConfig;
 
 /// What drives groups to zero while the network trains.
@@ -27,25 +28,6 @@ pub enum Regularizer {
     Slimming,
     /// Ordinary training.
     None,
-}
-
-/// What decides which groups stay at the end.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "kebab-case")]
-pub enum Selection {
-    /// The largest z_j = sqrt(d_j) ||theta_j|| of the regularized groups.
-    #[default]
-    Norm,
-    /// Sum of magnitudes of the producing filter or row.
-    L1,
-    /// Its Euclidean norm.
-    L2,
-    /// Magnitude of the normalization scale.
-    Bn,
-    /// Distance to the other filters of the layer (He et al. 2019).
-    Fpgm,
-    /// Chance, from the run's seed.
-    Random,
 }
 
 /// What one group is.
@@ -97,7 +79,9 @@ pub enum Scope {
 #[serde(deny_unknown_fields, default)]
 pub struct Method {
     pub regularizer: Regularizer,
-    pub selection: Selection,
+    /// What ranks the channels at the end; left out: z_j = sqrt(d_j) ||theta_j|| of the regularized groups.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub selection: Option<Criterion>,
     pub groups: GroupKind,
     pub scope: Scope,
     /// Share of groups to remove from each layer (or from the network): k = max(1, round((1 - sparsity) m)).
@@ -137,7 +121,7 @@ impl Default for Method {
     fn default() -> Method {
         Method {
             regularizer: Regularizer::default(),
-            selection: Selection::default(),
+            selection: None,
             groups: GroupKind::default(),
             scope: Scope::default(),
             sparsity: 0.9,
@@ -173,7 +157,7 @@ impl Experiment for Config {
         ensure!(m.sparsity < 1.0, "method.sparsity = {} would remove everything; it should be below 1", m.sparsity);
         ensure!(m.eps < 1.0, "method.eps = {} should be below 1", m.eps);
         let channel = m.groups == GroupKind::Channel;
-        ensure!(channel || m.selection == Selection::Norm, "method.selection other than norm needs method.groups = \"channel\"");
+        ensure!(channel || m.selection.is_none(), "method.selection needs method.groups = \"channel\"");
         ensure!(channel || !m.from_scratch, "method.from_scratch needs method.groups = \"channel\": nothing else is cut out");
         self.data.check()?;
         self.train.check("train")?;

@@ -4,18 +4,18 @@ use anyhow::{Result, ensure};
 use serde_json::{Map, Value, json};
 
 use super::build::{Regularized, penalty};
-use super::config::{Config, GroupKind, Regularizer, Selection};
+use super::config::{Config, GroupKind, Regularizer};
 use super::training::Training;
 use crate::data::DeviceSplits;
 use crate::methods::prune::freeze::Frozen;
-use crate::metrics::{cost, zero_fractions};
+use crate::metrics::{cost::cost, sparsity::zero_fractions};
 use crate::models::Network;
 use crate::params::View;
 use crate::params::channels::ChannelGroup;
 use crate::pruning::plan::best;
 use crate::pruning::report;
-use crate::pruning::scores::{ChannelScore, channel_scores, random};
-use crate::report::plot::{Chart, Curve};
+use crate::pruning::scores::{Normalizer, channel_scores};
+use crate::report::plot::draw_column;
 use crate::run::{Run, Stamp, Summary};
 use crate::train::{Doors, Fit, ParamGroup, Shuffled, TrainConfig, build_network, evaluate, fit, load_data, load_weights};
 
@@ -96,27 +96,19 @@ fn phase(
 fn plan(config: &Config, run: &Run, net: &Network, groups: &[ChannelGroup], regularized: &Regularized) -> Result<(Vec<Vec<bool>>, Vec<Option<Vec<f64>>>)> {
     let mut keep: Vec<Vec<bool>> = groups.iter().map(|g| vec![true; g.channels]).collect();
     let mut scores: Vec<Option<Vec<f64>>> = groups.iter().map(|_| None).collect();
-    let chosen = match config.method.selection {
-        Selection::Norm => split(regularized.penalty.kept(|id| net.store.get(id)).concat(), groups, regularized),
-        _ => Vec::new(),
-    };
+    let chosen = regularized.penalty.kept(|id| net.store.get(id)).concat();
+    let chosen = split(chosen, groups, regularized);
     let norms = split(regularized.penalty.norms(|id| net.store.get(id)), groups, regularized);
     for (layer, &index) in regularized.channels.iter().enumerate() {
         let group = &groups[index];
-        let by = |score| channel_scores(&net.store, group, score);
-        let ranked = match config.method.selection {
-            Selection::Norm => norms[layer].clone(),
-            Selection::L1 => by(ChannelScore::L1)?,
-            Selection::L2 => by(ChannelScore::L2)?,
-            Selection::Bn => by(ChannelScore::Bn)?,
-            Selection::Fpgm => by(ChannelScore::Fpgm)?,
-            Selection::Random => random(run.seed(), &group.name, group.channels),
+        (keep[index], scores[index]) = match config.method.selection {
+            None => (chosen[layer].clone(), Some(norms[layer].clone())),
+            Some(criterion) => {
+                let ranked = channel_scores(&net.store, group, criterion, Normalizer::None, run.seed())?;
+                let k = config.method.kept(&group.name, group.channels)? as usize;
+                (best(&ranked, k), Some(ranked))
+            }
         };
-        keep[index] = match config.method.selection {
-            Selection::Norm => chosen[layer].clone(),
-            _ => best(&ranked, config.method.kept(&group.name, group.channels)? as usize),
-        };
-        scores[index] = Some(ranked);
     }
     Ok((keep, scores))
 }
@@ -211,20 +203,10 @@ fn plan_only(config: &Config, run: &mut Run, net: &Network, groups: &[ChannelGro
     Ok(summary)
 }
 
-/// Accuracy and the number of groups over the epochs.
+/// Accuracy, loss, number of groups and penalty over the epochs.
 fn pictures(run: &Run) -> Result<()> {
-    let table = |name: &str, y: &str, keep: fn(&csv::StringRecord, &csv::StringRecord) -> bool| crate::report::plot::column_pair(run.folder(), name, "epoch", y, keep);
-    let all = |_: &csv::StringRecord, _: &csv::StringRecord| true;
-    let total = |header: &csv::StringRecord, row: &csv::StringRecord| header.iter().position(|c| c == "layer").is_some_and(|i| &row[i] == "all");
-    let pictures = [("accuracy", "eval", "test_accuracy", all as fn(&_, &_) -> bool), ("loss", "train", "loss", all), ("groups", "groups", "nonzero_groups", total), ("envelope", "groups", "envelope", total)];
-    for (file, from, column, rows) in pictures {
-        let Ok(points) = table(from, column, rows) else { continue };
-        if points.is_empty() {
-            continue;
-        }
-        let curves = [Curve { name: column.into(), points }];
-        let svg = Chart { title: &format!("{column} by epoch"), x: "epoch", y: column, curves: &curves, dots: false }.svg()?;
-        run.write(&format!("plots/{file}.svg"), svg.as_bytes())?;
-    }
-    Ok(())
+    draw_column(run, "accuracy", "eval", "test_accuracy", None)?;
+    draw_column(run, "loss", "train", "loss", None)?;
+    draw_column(run, "groups", "groups", "nonzero_groups", Some(("layer", "all")))?;
+    draw_column(run, "envelope", "groups", "envelope", Some(("layer", "all")))
 }
