@@ -8,8 +8,10 @@
 //! | [`rng`] | seeded host randomness, one counter-based stream a purpose |
 //! | [`params`] | parameters as data: store, view, state-dict files, channel groups |
 //! | [`models`] | networks as pure functions of (parameters, input) |
+//! | [`data`] | readers, splits, device-resident sets, augmentation on the device, downloads |
 //! | [`ops`] | numeric ground truth: named core functions and their stored cases |
 
+pub mod data;
 pub mod models;
 pub mod ops;
 pub mod params;
