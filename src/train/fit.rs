@@ -9,7 +9,7 @@ use super::window::Window;
 use super::{Doors, Ema, EpochEnd, Optimizer, ParamGroup, Pass, Precision, Source, Step, Terms, TrainConfig};
 use super::{clip_grad_norm, evaluate};
 use crate::data::{Batch, DeviceSet};
-use crate::models::{Cx, Model, Network, Taps};
+use crate::models::{Cx, Network, Taps};
 use crate::native;
 use crate::params::{ParamId, ParamStore, View};
 use crate::rng;

@@ -5,7 +5,7 @@ use anyhow::{Result, ensure};
 use super::config::{GroupKind, Method, Scope};
 use super::penalty::{Layer, Penalty};
 use crate::models::Network;
-use crate::params::Role;
+use crate::params::{Param, ParamId, Role};
 use crate::params::channels::ChannelGroup;
 use crate::params::groups::GroupTable;
 
@@ -41,13 +41,13 @@ pub fn penalty(net: &Network, groups: &[ChannelGroup], config: &Method) -> Resul
 /// Groups inside single weight tensors: all but those of the first layer and of the classifier.
 fn weight_tables(net: &Network, kind: GroupKind) -> Vec<Named> {
     let classifier = net.model.classifier();
-    let weights = net.store.iter().filter(|(_, p)| p.role == Role::Weight);
-    let first = net.store.iter().find(|(_, p)| p.role == Role::Weight).map(|(id, _)| id);
+    let mut chosen: Vec<(ParamId, &Param)> =
+        net.store.iter().filter(|(id, p)| p.role == Role::Weight && !classifier.contains(id)).collect();
     // A network of two layers has nothing else to offer than its first.
-    let inside = |id| !classifier.contains(&id);
-    let deep = weights.clone().filter(|&(id, _)| inside(id) && Some(id) != first).count() > 0;
-    let chosen = weights.filter(|&(id, _)| inside(id) && (!deep || Some(id) != first));
-    let table = |(id, param): (_, &crate::params::Param)| {
+    if chosen.len() > 1 {
+        chosen.remove(0);
+    }
+    let table = |(id, param): (ParamId, &Param)| {
         let dims: Vec<i64> = match (kind, param.tensor.dim()) {
             (GroupKind::Filter, _) => vec![0],
             (GroupKind::InChannel, _) | (GroupKind::FilterShape, 2) => vec![1],
@@ -58,7 +58,7 @@ fn weight_tables(net: &Network, kind: GroupKind) -> Vec<Named> {
         };
         (param.name.trim_end_matches(".weight").to_owned(), GroupTable::tensor(&net.store, id, &dims))
     };
-    chosen.map(table).collect()
+    chosen.into_iter().map(table).collect()
 }
 
 fn layers(tables: &[Named], config: &Method) -> Result<Vec<Layer>> {
