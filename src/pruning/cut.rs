@@ -111,7 +111,7 @@ mod tests {
     #[test]
     fn a_cut_network_equals_the_masked_one() {
         for (arch, sample) in architectures() {
-            for seed in 0..4 {
+            for seed in 0..3 {
                 let net = random_network(arch.clone(), seed);
                 let x = images(seed, &[&[2], &sample[..]].concat());
                 let groups = net.model.channel_groups(&net.store);

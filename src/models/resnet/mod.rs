@@ -257,3 +257,62 @@ impl Model for Resnet {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::models::Taps;
+    use crate::models::testing::{images, random_network};
+    use crate::params::View;
+    use std::cell::RefCell;
+
+    fn arch(inner: &[i64], shortcut: ShortcutKind) -> Arch {
+        let (input, widths, inner) = ([3, 8, 8], vec![4, 8], inner.to_vec());
+        let classes = 10;
+        let default = CifarResnetArch::default();
+        Arch::CifarResnet(CifarResnetArch { input, classes, depth: 10, widths, inner, shortcut, ..default })
+    }
+
+    /// Notes every site and closes the branches of the named blocks.
+    struct Gates<'a> {
+        closed: &'a [&'a str],
+        sites: RefCell<Vec<String>>,
+    }
+
+    impl Taps for Gates<'_> {
+        fn tap(&self, site: &str, activation: Tensor) -> Tensor {
+            self.sites.borrow_mut().push(site.to_owned());
+            let closed = site.strip_suffix(".branch").is_some_and(|block| self.closed.contains(&block));
+            if closed { activation.zeros_like() } else { activation }
+        }
+    }
+
+    #[test]
+    fn a_block_whose_branch_is_gated_off_equals_one_that_is_removed() {
+        for shortcut in [ShortcutKind::A, ShortcutKind::B] {
+            let (full, removed) = (random_network(arch(&[], shortcut), 0), arch(&[4, 0, 0, 8], shortcut));
+            let removed = random_network(removed, 1);
+            for (id, param) in removed.store.iter() {
+                removed.store.assign(id, full.store.get(full.store.find(&param.name).unwrap()));
+            }
+            let (x, view) = (images(0, &[2, 3, 8, 8]), View::plain(&full.store));
+            let gates = Gates { closed: &["layer1.1", "layer2.0"], sites: RefCell::default() };
+            let gated = tch::no_grad(|| full.model.forward(&Cx::eval(&view).with_taps(&gates), &x));
+            assert!(gated.allclose(&removed.evaluate(&x), 1e-5, 1e-6, false));
+            assert!(!gated.allclose(&full.evaluate(&x), 1e-2, 1e-2, false));
+            let expected = "conv1 layer1.0.conv1 layer1.0.branch layer1.0 layer1.1.conv1 layer1.1.branch layer1.1 \
+                layer2.0.conv1 layer2.0.branch layer2.0 layer2.1.conv1 layer2.1.branch layer2.1";
+            assert_eq!(gates.sites.borrow().join(" "), expected);
+        }
+    }
+
+    #[test]
+    fn gradients_reach_every_trainable_tensor() {
+        let net = random_network(arch(&[], ShortcutKind::A), 0);
+        let view = View::plain(&net.store);
+        let loss = net.model.forward(&Cx::train(&view), &images(0, &[4, 3, 8, 8])).square().mean(None);
+        let leaves: Vec<&Tensor> = net.store.trainable().into_iter().map(|id| net.store.get(id)).collect();
+        let grads = Tensor::run_backward(&[loss], &leaves, false, false);
+        assert!(grads.iter().all(|grad| grad.abs().sum(None).double_value(&[]) > 0.0));
+    }
+}
