@@ -3,7 +3,7 @@
 use anyhow::{Result, bail};
 use clap::{Args, Subcommand};
 use comfy_table::Table;
-use comfy_table::presets::UTF8_HORIZONTAL_ONLY;
+use comfy_table::presets::ASCII_MARKDOWN;
 use indicatif::{ProgressBar, ProgressStyle};
 use std::io::IsTerminal;
 use std::path::PathBuf;
@@ -41,7 +41,7 @@ impl Data {
         match self.action {
             Action::List => {
                 let mut table = Table::new();
-                table.load_style(UTF8_HORIZONTAL_ONLY).set_header(["name", "what", "download", "here"]);
+                table.load_style(ASCII_MARKDOWN).set_header(["name", "what", "download", "here"]);
                 for row in download::list(&root) {
                     let size = if row.size == 0 { "built in".into() } else { format!("{:.0} MB", row.size as f64 / 1e6) };
                     let place = row.place.filter(|_| row.present).map_or("-".into(), |p| p.display().to_string());

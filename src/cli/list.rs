@@ -2,7 +2,7 @@
 
 use anyhow::Result;
 use clap::Args;
-use comfy_table::presets::UTF8_HORIZONTAL_ONLY;
+use comfy_table::presets::ASCII_MARKDOWN;
 use comfy_table::{ContentArrangement, Table};
 use serde_json::json;
 
@@ -70,7 +70,7 @@ impl Show {
         println!("reglab {} {}\n{}\n{}\n", m.verb.name(), m.name, m.about, m.paper);
         println!("presets: {} (reglab show {} --preset NAME prints one)\n", presets.join(", "), m.name);
         let mut table = Table::new();
-        table.load_style(UTF8_HORIZONTAL_ONLY).set_content_arrangement(ContentArrangement::Dynamic);
+        table.load_style(ASCII_MARKDOWN).set_content_arrangement(ContentArrangement::Dynamic);
         table.set_header(["field", "default", "takes", "what it is"]);
         for field in fields {
             table.add_row([field.key, field.default, field.kind, field.doc]);

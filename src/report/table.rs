@@ -1,6 +1,6 @@
 //! Tables of runs for the terminal.
 
-use comfy_table::presets::UTF8_HORIZONTAL_ONLY;
+use comfy_table::presets::ASCII_MARKDOWN;
 use comfy_table::{CellAlignment, Table};
 
 use super::{Finished, Record, Sample};
@@ -54,7 +54,7 @@ pub fn grouped_table(records: &[&Record], metrics: &[String]) -> String {
 
 fn new_table(columns: &[&str]) -> Table {
     let mut table = Table::new();
-    table.load_style(UTF8_HORIZONTAL_ONLY).set_header(columns);
+    table.load_style(ASCII_MARKDOWN).set_header(columns);
     table
 }
 
