@@ -8,9 +8,13 @@
 //! | [`rng`] | seeded host randomness, one counter-based stream a purpose |
 //! | [`params`] | parameters as data: store, view, state-dict files, channel groups |
 //! | [`models`] | networks as pure functions of (parameters, input) |
+//! | [`pruning`] | what all pruning methods share: scores, plans, schedules, budgets |
 //! | [`ops`] | numeric ground truth: named core functions and their stored cases |
+//! | [`methods`] | the published methods, each under its verb |
 
+pub mod methods;
 pub mod models;
 pub mod ops;
 pub mod params;
+pub mod pruning;
 pub mod rng;

@@ -1,0 +1,3 @@
+//! `reglab prune`: fewer channels, a smaller and faster network.
+
+pub mod wgsef;
