@@ -114,7 +114,7 @@ mod tests {
     #[test]
     fn ties_are_cut_in_order_of_group_and_index() {
         let scores = [vec![1.0; 4], vec![1.0; 4]];
-        let global = PlanRule { scope: Scope::Global, fraction: 0.7, ..PlanRule::default() };
+        let global = PlanRule { scope: Scope::Global, fraction: 0.75, ..PlanRule::default() };
         assert_eq!(kept(global, &scores), [[0, 0, 0, 1], [0, 0, 1, 1]], "one channel of the first group is restored");
         let uniform = PlanRule { fraction: 0.7, ..PlanRule::default() };
         assert_eq!(kept(uniform, &scores), [[0, 0, 1, 1], [0, 0, 1, 1]]);

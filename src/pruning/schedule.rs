@@ -31,11 +31,11 @@ impl CubicSchedule {
 
     /// The sparsity at step `t`.
     pub fn at(&self, t: i64) -> f64 {
-        if t < self.start {
-            return self.initial;
-        }
         if t >= self.end {
             return self.last;
+        }
+        if t <= self.start {
+            return self.initial;
         }
         let left = 1.0 - (t - self.start) as f64 / (self.end - self.start) as f64;
         self.last + (self.initial - self.last) * left.powi(3)

@@ -158,7 +158,7 @@ fn mean<'a>(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::models::{Arch, MlpArch};
+    use crate::models::Arch;
     use tch::Device;
 
     fn numbers(t: &Tensor) -> Vec<f64> {
@@ -186,8 +186,8 @@ mod tests {
     #[test]
     fn a_neuron_is_scored_by_its_row_and_its_column() {
         let mut store = ParamStore::new(Device::Cpu);
-        let arch = MlpArch { inputs: 2, hidden: vec![3], classes: 2, ..MlpArch::default() };
-        let model = Arch::Mlp(arch).build(&mut store, 0).unwrap();
+        let arch = serde_json::json!({"name": "mlp", "inputs": 2, "hidden": [3], "classes": 2});
+        let model = serde_json::from_value::<Arch>(arch).unwrap().build(&mut store, 0).unwrap();
         let set = |name: &str, values: &[f32], shape: &[i64]| {
             store.assign(store.find(name).unwrap(), &Tensor::from_slice(values).view(shape));
         };

@@ -110,7 +110,7 @@ impl FlatGroups {
     /// under- or overflows.
     pub fn norms(&self, x: &Tensor) -> Tensor {
         let totals = Tensor::zeros(self.m as i64 + 1, (x.kind(), x.device()));
-        let peaks = totals.scatter_reduce(0, &self.slots, &x.abs(), "amax").narrow(0, 0, self.m as i64);
+        let peaks = totals.index_reduce(0, &self.slots, &x.abs(), "amax", true).narrow(0, 0, self.m as i64);
         let scales = peaks.where_scalarother(&peaks.gt(0.0), 1.0);
         self.sums(&(x / self.spread(&scales, 1.0)).square()).sqrt() * scales
     }
