@@ -9,6 +9,7 @@
 //! | [`native`] | the C++ side: gradients as values, fused optimizer steps, lists of tensors, autocast, generators |
 //! | [`params`] | parameters as data: store, view, state-dict files, channel groups |
 //! | [`models`] | networks as pure functions of (parameters, input) |
+//! | [`train`] | optimizers, learning-rate schedules, gradient clipping, averaged weights |
 //! | [`ops`] | numeric ground truth: named core functions and their stored cases |
 
 pub mod models;
@@ -16,3 +17,4 @@ pub mod native;
 pub mod ops;
 pub mod params;
 pub mod rng;
+pub mod train;

@@ -1,4 +1,4 @@
-// One elementwise operation over a list of tensors, in place and outside autograd: a few kernel launches on CUDA
+// One elementwise operation over a list of tensors, outside autograd: a few kernel launches on CUDA
 // whatever the number of tensors.
 
 #include "bridge.h"
@@ -9,7 +9,6 @@
 #include <ATen/ops/_foreach_addcmul.h>
 #include <ATen/ops/_foreach_clamp_max.h>
 #include <ATen/ops/_foreach_clamp_min.h>
-#include <ATen/ops/_foreach_copy.h>
 #include <ATen/ops/_foreach_lerp.h>
 #include <ATen/ops/_foreach_mul.h>
 #include <ATen/ops/_foreach_norm.h>
@@ -28,13 +27,6 @@ Message reglab_foreach_mul(TensorPointers a, size_t count, double factor) {
   return guarded([&] {
     at::NoGradGuard no_grad;
     at::_foreach_mul_(list(a, count), factor);
-  });
-}
-
-Message reglab_foreach_mul_tensor(TensorPointers a, size_t count, const at::Tensor* factor) {
-  return guarded([&] {
-    at::NoGradGuard no_grad;
-    at::_foreach_mul_(list(a, count), *factor);
   });
 }
 
@@ -66,19 +58,21 @@ Message reglab_foreach_sqrt(TensorPointers a, size_t count) {
   });
 }
 
-Message reglab_foreach_clamp(TensorPointers a, size_t count, double low, double high) {
+// New tensors a * factor.
+Message reglab_foreach_scaled(TensorPointers a, size_t count, const at::Tensor* factor, at::Tensor** scaled) {
   return guarded([&] {
     at::NoGradGuard no_grad;
-    const auto tensors = list(a, count);
-    at::_foreach_clamp_min_(tensors, low);
-    at::_foreach_clamp_max_(tensors, high);
+    hand_over(at::_foreach_mul(list(a, count), *factor), scaled);
   });
 }
 
-Message reglab_foreach_copy(TensorPointers a, TensorPointers b, size_t count) {
+// New tensors min(max(a, low), high).
+Message reglab_foreach_clamped(TensorPointers a, size_t count, double low, double high, at::Tensor** clamped) {
   return guarded([&] {
     at::NoGradGuard no_grad;
-    at::_foreach_copy_(list(a, count), list(b, count));
+    auto tensors = at::_foreach_clamp_min(list(a, count), low);
+    at::_foreach_clamp_max_(tensors, high);
+    hand_over(std::move(tensors), clamped);
   });
 }
 

@@ -1,5 +1,5 @@
-//! One elementwise operation over a list of tensors, in place and outside autograd: a few kernel launches on CUDA whatever
-//! the number of tensors. Lists of one call have equal lengths and shapes.
+//! One elementwise operation over a list of tensors, outside autograd: a few kernel launches on CUDA whatever the number of
+//! tensors. A name that ends in `_` works in place. Lists of one call have equal lengths and shapes.
 
 use anyhow::{Result, ensure};
 use std::borrow::Borrow;
@@ -11,7 +11,6 @@ use super::{Message, RawTensor, check, owned, raw, raw_list};
 unsafe extern "C" {
     fn reglab_foreach_add(a: *const RawTensor, b: *const RawTensor, count: usize, alpha: f64) -> Message;
     fn reglab_foreach_mul(a: *const RawTensor, count: usize, factor: f64) -> Message;
-    fn reglab_foreach_mul_tensor(a: *const RawTensor, count: usize, factor: RawTensor) -> Message;
     fn reglab_foreach_lerp(a: *const RawTensor, b: *const RawTensor, count: usize, weight: f64) -> Message;
     fn reglab_foreach_addcmul(
         a: *const RawTensor,
@@ -28,8 +27,15 @@ unsafe extern "C" {
         value: f64,
     ) -> Message;
     fn reglab_foreach_sqrt(a: *const RawTensor, count: usize) -> Message;
-    fn reglab_foreach_clamp(a: *const RawTensor, count: usize, low: f64, high: f64) -> Message;
-    fn reglab_foreach_copy(a: *const RawTensor, b: *const RawTensor, count: usize) -> Message;
+    fn reglab_foreach_scaled(a: *const RawTensor, count: usize, factor: RawTensor, scaled: *mut *mut c_void)
+    -> Message;
+    fn reglab_foreach_clamped(
+        a: *const RawTensor,
+        count: usize,
+        low: f64,
+        high: f64,
+        clamped: *mut *mut c_void,
+    ) -> Message;
     fn reglab_foreach_norm(a: *const RawTensor, count: usize, order: f64, norms: *mut *mut c_void) -> Message;
 }
 
@@ -44,11 +50,6 @@ pub fn add_<A: Borrow<Tensor>, B: Borrow<Tensor>>(a: &[A], b: &[B], alpha: f64) 
 /// a *= factor.
 pub fn mul_<A: Borrow<Tensor>>(a: &[A], factor: f64) -> Result<()> {
     unsafe { check(reglab_foreach_mul(raw_list(a).as_ptr(), a.len(), factor)) }
-}
-
-/// a *= factor, a one-value tensor on the same device: no value is read back to the host.
-pub fn mul_tensor_<A: Borrow<Tensor>>(a: &[A], factor: &Tensor) -> Result<()> {
-    unsafe { check(reglab_foreach_mul_tensor(raw_list(a).as_ptr(), a.len(), raw(factor))) }
 }
 
 /// a += weight (b - a).
@@ -88,23 +89,31 @@ pub fn sqrt_<A: Borrow<Tensor>>(a: &[A]) -> Result<()> {
     unsafe { check(reglab_foreach_sqrt(raw_list(a).as_ptr(), a.len())) }
 }
 
-/// a = min(max(a, low), high).
-pub fn clamp_<A: Borrow<Tensor>>(a: &[A], low: f64, high: f64) -> Result<()> {
-    unsafe { check(reglab_foreach_clamp(raw_list(a).as_ptr(), a.len(), low, high)) }
+/// New tensors a * factor, a one-value tensor on the same device: no value is read back to the host.
+pub fn scaled<A: Borrow<Tensor>>(a: &[A], factor: &Tensor) -> Result<Vec<Tensor>> {
+    new_list(a, |raw_a, out| unsafe { reglab_foreach_scaled(raw_a, a.len(), raw(factor), out) })
 }
 
-/// a = b.
-pub fn copy_<A: Borrow<Tensor>, B: Borrow<Tensor>>(a: &[A], b: &[B]) -> Result<()> {
-    same_length(a.len(), b.len())?;
-    unsafe { check(reglab_foreach_copy(raw_list(a).as_ptr(), raw_list(b).as_ptr(), a.len())) }
+/// New tensors min(max(a, low), high).
+pub fn clamped<A: Borrow<Tensor>>(a: &[A], low: f64, high: f64) -> Result<Vec<Tensor>> {
+    new_list(a, |raw_a, out| unsafe { reglab_foreach_clamped(raw_a, a.len(), low, high, out) })
 }
 
 /// The `order`-norm of each tensor (infinity: the largest magnitude), as one-value tensors on its device.
 pub fn norm<A: Borrow<Tensor>>(a: &[A], order: f64) -> Result<Vec<Tensor>> {
-    let mut norms = vec![std::ptr::null_mut(); a.len()];
+    new_list(a, |raw_a, out| unsafe { reglab_foreach_norm(raw_a, a.len(), order, out) })
+}
+
+/// Calls a function that makes one new tensor of each in `a`.
+fn new_list<A: Borrow<Tensor>>(
+    a: &[A],
+    call: impl FnOnce(*const RawTensor, *mut *mut c_void) -> Message,
+) -> Result<Vec<Tensor>> {
+    let mut out = vec![std::ptr::null_mut(); a.len()];
+    let message = call(raw_list(a).as_ptr(), out.as_mut_ptr());
     unsafe {
-        check(reglab_foreach_norm(raw_list(a).as_ptr(), a.len(), order, norms.as_mut_ptr()))?;
-        Ok(norms.into_iter().filter_map(|norm| owned(norm)).collect())
+        check(message)?;
+        Ok(out.into_iter().filter_map(|tensor| owned(tensor)).collect())
     }
 }
 
@@ -122,7 +131,7 @@ mod tests {
     }
 
     #[test]
-    fn operations_work_in_place() {
+    fn every_operation_does_what_it_says() {
         let a = [Tensor::from_slice(&[1.0, -2.0]), Tensor::from_slice(&[3.0])];
         let b = [Tensor::from_slice(&[2.0, 4.0]), Tensor::from_slice(&[8.0])];
         let expect = |first: [f64; 2], second: f64| {
@@ -132,7 +141,7 @@ mod tests {
         expect([2.0, 0.0], 7.0);
         mul_(&a, 2.0).expect("mul");
         expect([4.0, 0.0], 14.0);
-        mul_tensor_(&a, &Tensor::from(0.5)).expect("mul");
+        mul_(&a, 0.5).expect("mul");
         expect([2.0, 0.0], 7.0);
         lerp_(&a, &b, 0.25).expect("lerp");
         expect([2.0, 1.0], 7.25);
@@ -140,11 +149,12 @@ mod tests {
         expect([4.0, 9.0], 39.25);
         addcdiv_(&a, &b, &b, -3.0).expect("addcdiv");
         expect([1.0, 6.0], 36.25);
-        clamp_(&a, 2.0, 36.0).expect("clamp");
-        expect([2.0, 6.0], 36.0);
-        copy_(&a, &b).expect("copy");
+        let new = clamped(&a, 2.0, 36.0).expect("clamped");
+        assert_eq!((values(&new[0]), values(&new[1])), (vec![2.0, 6.0], vec![36.0]));
+        let new = scaled(&a, &Tensor::from(2.0)).expect("scaled");
+        assert_eq!((values(&new[0]), values(&new[1])), (vec![2.0, 12.0], vec![72.5]));
         sqrt_(&a).expect("sqrt");
-        expect([2f64.sqrt(), 2.0], 8f64.sqrt());
+        expect([1.0, 6f64.sqrt()], 36.25f64.sqrt());
         let norms = norm(&b, 2.0).expect("norms");
         assert_eq!(norms.iter().map(|norm| norm.double_value(&[])).collect::<Vec<_>>(), [20f64.sqrt(), 8.0]);
     }

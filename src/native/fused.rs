@@ -77,6 +77,7 @@ pub struct Rmsprop {
     pub eps: f64,
     pub weight_decay: f64,
     pub momentum: f64,
+    pub centered: bool,
 }
 
 /// g = grad + weight_decay w; b = momentum b + (1 - dampening) g; w -= lr (g + momentum b with nesterov, else b).
@@ -90,12 +91,7 @@ pub fn sgd(
     is_first_step: bool,
 ) -> Result<()> {
     same_length(params, &[("gradients", grads)])?;
-    let buffers = if rule.momentum == 0.0 {
-        None
-    } else {
-        same_length(params, &[("momentum buffers", momentum_buffers)])?;
-        Some(raw_list(momentum_buffers))
-    };
+    let buffers = optional(params, rule.momentum != 0.0, "momentum buffers", momentum_buffers)?;
     // SAFETY: every list has `params.len()` pointers to live tensors.
     unsafe {
         check(reglab_fused_sgd(
@@ -147,37 +143,26 @@ pub fn adam(
 }
 
 /// g = grad + weight_decay w; v = alpha v + (1 - alpha) g^2; d = sqrt(v) + eps; w -= lr g/d, or with momentum
-/// b = momentum b + g/d; w -= lr b. Centered (`grad_avgs` given): a = alpha a + (1 - alpha) g and d = sqrt(v - a^2) + eps.
+/// b = momentum b + g/d; w -= lr b. Centered: a = alpha a + (1 - alpha) g and d = sqrt(v - a^2) + eps.
 pub fn rmsprop(
     params: &[&Tensor],
     grads: &[&Tensor],
     square_avgs: &[&Tensor],
-    grad_avgs: Option<&[&Tensor]>,
+    grad_avgs: &[&Tensor],
     momentum_buffers: &[&Tensor],
     lr: &Tensor,
     rule: Rmsprop,
 ) -> Result<()> {
     same_length(params, &[("gradients", grads), ("squared averages", square_avgs)])?;
-    let grad_avgs = match grad_avgs {
-        None => None,
-        Some(averages) => {
-            same_length(params, &[("averages", averages)])?;
-            Some(raw_list(averages))
-        }
-    };
-    let buffers = if rule.momentum == 0.0 {
-        None
-    } else {
-        same_length(params, &[("momentum buffers", momentum_buffers)])?;
-        Some(raw_list(momentum_buffers))
-    };
+    let averages = optional(params, rule.centered, "averages", grad_avgs)?;
+    let buffers = optional(params, rule.momentum != 0.0, "momentum buffers", momentum_buffers)?;
     // SAFETY: every list has `params.len()` pointers to live tensors.
     unsafe {
         check(reglab_rmsprop(
             raw_list(params).as_ptr(),
             raw_list(grads).as_ptr(),
             raw_list(square_avgs).as_ptr(),
-            start(&grad_avgs),
+            start(&averages),
             start(&buffers),
             params.len(),
             raw(lr),
@@ -194,6 +179,15 @@ fn same_length(params: &[&Tensor], lists: &[(&str, &[&Tensor])]) -> Result<()> {
         ensure!(list.len() == params.len(), "{} {what} for {} parameters", list.len(), params.len());
     }
     Ok(())
+}
+
+/// The list that a rule reads only if it is `used`.
+fn optional(params: &[&Tensor], used: bool, what: &str, list: &[&Tensor]) -> Result<Option<Vec<RawTensor>>> {
+    if !used {
+        return Ok(None);
+    }
+    same_length(params, &[(what, list)])?;
+    Ok(Some(raw_list(list)))
 }
 
 fn start(list: &Option<Vec<RawTensor>>) -> *const RawTensor {
