@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 fn stored_cases() {
     tch::set_num_threads(1);
     let root = std::env::var_os("REGLAB_ORACLES").map_or_else(|| PathBuf::from("tests/oracles"), PathBuf::from);
-    let report = reglab::ops::run(&root, &reglab::methods::ops(), tch::Device::Cpu).unwrap_or_else(|e| panic!("{e:#}"));
+    let report = reglab::ops::run(&root, reglab::methods::ops(), tch::Device::Cpu).unwrap_or_else(|e| panic!("{e:#}"));
     // Straight to stderr: the summary is of interest when all is well, too.
     let _ = write!(std::io::stderr(), "{}", summary(&root, &report));
     let failures: Vec<String> = report.failed().map(describe).collect();

@@ -38,9 +38,30 @@ struct Case {
 impl Case {
     fn named(name: &str) -> Result<Case> {
         Ok(match name {
-            "mlp-digits" => Case { arch: r#"{"name": "mlp", "hidden": [256]}"#, sample: [1, 8, 8], samples: 1297, batch: 64, lr: 0.1, weight_decay: 0.0 },
-            "lenet-mnist" => Case { arch: r#"{"name": "lenet5"}"#, sample: [1, 28, 28], samples: 10_000, batch: 128, lr: 0.05, weight_decay: 0.0 },
-            "resnet20-cifar" => Case { arch: r#"{"name": "cifar-resnet", "depth": 20}"#, sample: [3, 32, 32], samples: 10_000, batch: 128, lr: 0.1, weight_decay: 5e-4 },
+            "mlp-digits" => Case {
+                arch: r#"{"name": "mlp", "hidden": [256]}"#,
+                sample: [1, 8, 8],
+                samples: 1297,
+                batch: 64,
+                lr: 0.1,
+                weight_decay: 0.0,
+            },
+            "lenet-mnist" => Case {
+                arch: r#"{"name": "lenet5"}"#,
+                sample: [1, 28, 28],
+                samples: 10_000,
+                batch: 128,
+                lr: 0.05,
+                weight_decay: 0.0,
+            },
+            "resnet20-cifar" => Case {
+                arch: r#"{"name": "cifar-resnet", "depth": 20}"#,
+                sample: [3, 32, 32],
+                samples: 10_000,
+                batch: 128,
+                lr: 0.1,
+                weight_decay: 5e-4,
+            },
             other => bail!(Usage(format!("--case {other:?} should be mlp-digits, lenet-mnist or resnet20-cifar"))),
         })
     }
@@ -61,11 +82,23 @@ impl Bench {
         let mut arch: Arch = serde_json::from_str(case.arch)?;
         arch.fit_data(&case.sample, 10)?;
         let net = Network::build(arch, 0, device)?;
-        let optimizer = OptimizerConfig { lr: case.lr, momentum: 0.9, weight_decay: case.weight_decay, ..OptimizerConfig::default() };
-        let config = TrainConfig { epochs: u64::MAX >> 40, batch: case.batch, drop_last: true, optimizer, ..TrainConfig::default() };
+        let optimizer = OptimizerConfig {
+            lr: case.lr,
+            momentum: 0.9,
+            weight_decay: case.weight_decay,
+            ..OptimizerConfig::default()
+        };
+        let config = TrainConfig {
+            epochs: u64::MAX >> 40,
+            batch: case.batch,
+            drop_last: true,
+            optimizer,
+            ..TrainConfig::default()
+        };
         let mut source = Shuffled::new(&set, config.batch, true, 0);
         let start = Stamp { step: 0, epoch: 0.0 };
-        let job = Fit { phase: "bench", net: &net, source: &mut source, evaluate: &[], config: &config, groups: None, start };
+        let job =
+            Fit { phase: "bench", net: &net, source: &mut source, evaluate: &[], config: &config, groups: None, start };
         let mut trainer = Trainer::new(job, &[], 0)?;
         for line in stdin().lock().lines() {
             let line = line?;

@@ -43,9 +43,15 @@ impl Data {
                 let mut table = Table::new();
                 table.load_style(ASCII_MARKDOWN).set_header(["name", "what", "download", "here"]);
                 for row in download::list(&root) {
-                    let size = if row.size == 0 { "built in".into() } else { format!("{:.0} MB", row.size as f64 / 1e6) };
+                    let size =
+                        if row.size == 0 { "built in".into() } else { format!("{:.0} MB", row.size as f64 / 1e6) };
                     let place = row.place.filter(|_| row.present).map_or("-".into(), |p| p.display().to_string());
-                    table.add_row([row.name.to_owned(), row.what.to_owned(), size, if row.size == 0 { "yes".into() } else { place }]);
+                    table.add_row([
+                        row.name.to_owned(),
+                        row.what.to_owned(),
+                        size,
+                        if row.size == 0 { "yes".into() } else { place },
+                    ]);
                 }
                 println!("{table}\ndata root: {}", root.display());
                 Ok(0)

@@ -55,7 +55,12 @@ fn libtorch() -> Finding {
 }
 
 fn blas() -> Finding {
-    let parts = [("mkl", tch::utils::has_mkl()), ("oneDNN", tch::utils::has_mkldnn()), ("OpenMP", tch::utils::has_openmp()), ("LAPACK", tch::utils::has_lapack())];
+    let parts = [
+        ("mkl", tch::utils::has_mkl()),
+        ("oneDNN", tch::utils::has_mkldnn()),
+        ("OpenMP", tch::utils::has_openmp()),
+        ("LAPACK", tch::utils::has_lapack()),
+    ];
     let has = parts.iter().filter(|(_, there)| *there).map(|(name, _)| *name).collect::<Vec<_>>().join(", ");
     Finding { what: "kernels", found: has, fix: None }
 }
@@ -63,7 +68,11 @@ fn blas() -> Finding {
 fn cuda() -> Finding {
     let count = tch::Cuda::device_count();
     if count > 0 {
-        return Finding { what: "cuda", found: format!("{count} GPU(s), cuDNN {}", tch::utils::version_cudnn()), fix: None };
+        return Finding {
+            what: "cuda",
+            found: format!("{count} GPU(s), cuDNN {}", tch::utils::version_cudnn()),
+            fix: None,
+        };
     }
     let driver = Path::new("/proc/driver/nvidia/version").exists();
     if !driver {
@@ -85,12 +94,14 @@ fn threads() -> Finding {
         None => format!("{cores} physical cores"),
     };
     let many = wanted.is_some_and(|n| n > cores);
-    let fix = many.then(|| format!("more threads than cores slow small networks down tenfold: export OMP_NUM_THREADS={cores}"));
+    let fix = many
+        .then(|| format!("more threads than cores slow small networks down tenfold: export OMP_NUM_THREADS={cores}"));
     Finding { what: "threads", found, fix }
 }
 
 fn data_root(root: &Path) -> Finding {
-    let found = if root.is_dir() { format!("{}", root.display()) } else { format!("{} (not there yet)", root.display()) };
+    let found =
+        if root.is_dir() { format!("{}", root.display()) } else { format!("{} (not there yet)", root.display()) };
     Finding { what: "data root", found: format!("{found}; reglab data list shows what it holds"), fix: None }
 }
 
@@ -105,8 +116,12 @@ fn disk(results: &Path) -> Finding {
         None => format!("{}", results.display()),
     };
     let fix = match (writable, free) {
-        (Err(error), _) => Some(format!("cannot write in {}: {error}; choose another place with --results", place.display())),
-        (_, Some(bytes)) if bytes < 1 << 30 => Some("less than 1 GiB is free: make room, or choose another place with --results".into()),
+        (Err(error), _) => {
+            Some(format!("cannot write in {}: {error}; choose another place with --results", place.display()))
+        }
+        (_, Some(bytes)) if bytes < 1 << 30 => {
+            Some("less than 1 GiB is free: make room, or choose another place with --results".into())
+        }
         _ => None,
     };
     Finding { what: "disk", found, fix }

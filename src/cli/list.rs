@@ -36,7 +36,9 @@ impl List {
                 println!("  {:<20} {}", m.name, m.about);
             }
         }
-        println!("\nreglab <verb> <method> runs a method's quick preset; reglab show <method> lists its fields and presets.");
+        println!(
+            "\nreglab <verb> <method> runs a method's quick preset; reglab show <method> lists its fields and presets."
+        );
         Ok(0)
     }
 }

@@ -90,7 +90,10 @@ fn verb_command(verb: Verb) -> Command {
 fn method_command(method: &Method) -> Command {
     let command = Command::new(method.name)
         .about(method.about)
-        .long_about(format!("{}\n\n{}\n\n`reglab show {}` lists its fields and presets.", method.about, method.paper, method.name))
+        .long_about(format!(
+            "{}\n\n{}\n\n`reglab show {}` lists its fields and presets.",
+            method.about, method.paper, method.name
+        ))
         .visible_aliases(method.aliases.to_vec());
     run::RunArgs::augment_args(command)
 }

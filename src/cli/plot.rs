@@ -44,7 +44,14 @@ impl Plot {
         if curves.is_empty() {
             bail!(Usage("there are no runs in the folders given".into()));
         }
-        let svg = Chart { title: &format!("{} over {}", self.y, self.x), x: &self.x, y: &self.y, curves: &curves, dots: false }.svg()?;
+        let svg = Chart {
+            title: &format!("{} over {}", self.y, self.x),
+            x: &self.x,
+            y: &self.y,
+            curves: &curves,
+            dots: false,
+        }
+        .svg()?;
         write_atomically(&self.output, svg.as_bytes())?;
         println!("{}", self.output.display());
         Ok(0)

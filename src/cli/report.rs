@@ -33,7 +33,10 @@ impl ReportArgs {
             let metrics = if self.metric.is_empty() { headline() } else { self.metric.clone() };
             println!("{}", grouped_table(&mine, &metrics));
             for claim in Claims::parse(method.name, method.claims)?.paper {
-                println!("paper {}: {}: {}: {} (baseline {})", claim.id, claim.setting, claim.metric, claim.paper, claim.baseline);
+                println!(
+                    "paper {}: {}: {}: {} (baseline {})",
+                    claim.id, claim.setting, claim.metric, claim.paper, claim.baseline
+                );
             }
         }
         Ok(0)

@@ -73,7 +73,10 @@ impl RunFile {
         }
         let file = Layer::file(&self.file).map_err(Usage::from)?;
         let Some(name) = get(file.table(), "method.name").and_then(Value::as_str) else {
-            bail!(Usage(format!("{} does not name its method: it needs method.name (in [method])", self.file.display())));
+            bail!(Usage(format!(
+                "{} does not name its method: it needs method.name (in [method])",
+                self.file.display()
+            )));
         };
         let method = methods::find(name).map_err(Usage::from)?;
         self.rest.config = Some(self.file);
@@ -98,7 +101,11 @@ impl RunArgs {
         println!("{}", report::arms_table(method, &finished));
         let failed = finished.iter().filter(|f| f.outcome.is_err()).count();
         if several {
-            println!("{} runs below {}", finished.len(), self.place.results.join(method.verb.name()).join(method.name).display());
+            println!(
+                "{} runs below {}",
+                finished.len(),
+                self.place.results.join(method.verb.name()).join(method.name).display()
+            );
         }
         Ok(i32::from(failed > 0))
     }
@@ -134,7 +141,13 @@ impl RunArgs {
 }
 
 /// One configuration for each arm: files, then the arm, then what the command line changes.
-pub fn resolve_arms(method: &Method, files: &[Layer], last: &[Layer], wanted: &[String], label: &str) -> Result<Vec<Resolved>> {
+pub fn resolve_arms(
+    method: &Method,
+    files: &[Layer],
+    last: &[Layer],
+    wanted: &[String],
+    label: &str,
+) -> Result<Vec<Resolved>> {
     let schema = (method.schema)();
     let arms = arms_of(files);
     if let Some(unknown) = wanted.iter().find(|name| !arms.iter().any(|(arm, _)| arm == *name)) {
@@ -152,7 +165,14 @@ pub fn resolve_arms(method: &Method, files: &[Layer], last: &[Layer], wanted: &[
     Ok(runs)
 }
 
-fn resolve(method: &Method, schema: &Schema, files: &[Layer], arm: Option<(&String, &toml::Table)>, last: &[Layer], label: &str) -> Result<Resolved> {
+fn resolve(
+    method: &Method,
+    schema: &Schema,
+    files: &[Layer],
+    arm: Option<(&String, &toml::Table)>,
+    last: &[Layer],
+    label: &str,
+) -> Result<Resolved> {
     let mut layers = files.to_vec();
     if let Some((name, table)) = arm {
         layers.push(Layer::from_table(&format!("arm {name}"), table.clone())?);
@@ -188,7 +208,9 @@ fn arms_of(files: &[Layer]) -> Vec<(String, toml::Table)> {
 pub fn run_name(config: &Resolved) -> String {
     let arm = if config.header.arm.is_empty() { String::new() } else { format!("{}-", config.header.arm) };
     let now = chrono::Utc::now();
-    let nonce = crate::rng::mix(now.timestamp_nanos_opt().unwrap_or_default() as u64 ^ u64::from(std::process::id()), &arm) & 0xffff;
+    let nonce =
+        crate::rng::mix(now.timestamp_nanos_opt().unwrap_or_default() as u64 ^ u64::from(std::process::id()), &arm)
+            & 0xffff;
     format!("{arm}{}-s{}-{}-{nonce:04x}", config.header.preset, config.header.seed, now.format("%Y%m%d-%H%M%S"))
 }
 
@@ -217,7 +239,12 @@ pub fn run_all(specs: &[Spec], place: &Place) -> Result<Vec<Finished>> {
             }
             eprintln!("error: {}: {error:#}", spec.name);
         }
-        finished.push(Finished { arm: spec.config.header.arm.clone(), seed: spec.config.header.seed, folder: folder(spec, place), outcome });
+        finished.push(Finished {
+            arm: spec.config.header.arm.clone(),
+            seed: spec.config.header.seed,
+            folder: folder(spec, place),
+            outcome,
+        });
     }
     Ok(finished)
 }
@@ -231,7 +258,13 @@ fn run_one(spec: &Spec, place: &Place) -> Result<Summary> {
         bail!(Usage(format!("--name {:?} cannot be the name of a folder", spec.name)));
     }
     let root = data::data_root(place.data_root.as_deref());
-    let run = Run::create(&folder(spec, place), spec.config.clone(), &root, Progress::new(place.talk.verbosity()), spec.force)?;
+    let run = Run::create(
+        &folder(spec, place),
+        spec.config.clone(),
+        &root,
+        Progress::new(place.talk.verbosity()),
+        spec.force,
+    )?;
     drive(spec.method, run)
 }
 

@@ -30,12 +30,19 @@ impl Selftest {
         for v in &report.verdicts {
             match &v.failure {
                 Some(why) => println!("FAIL {} ({}): {why}", v.path.display(), v.note),
-                None if self.verbose => println!("ok   {} ({}): {:.1e} of the tolerance", v.path.display(), v.note, v.ratio),
+                None if self.verbose => {
+                    println!("ok   {} ({}): {:.1e} of the tolerance", v.path.display(), v.note, v.ratio)
+                }
                 None => {}
             }
         }
         let failed = report.failed().count();
-        println!("{} cases on {}: {} passed, {failed} failed", report.verdicts.len(), self.device, report.verdicts.len() - failed);
+        println!(
+            "{} cases on {}: {} passed, {failed} failed",
+            report.verdicts.len(),
+            self.device,
+            report.verdicts.len() - failed
+        );
         Ok(i32::from(failed > 0))
     }
 }

@@ -6,12 +6,12 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
 use super::run::{Place, Spec, folder, resolve_arms, run_all, run_name};
+use crate::Usage;
 use crate::config::Layer;
 use crate::methods::{self, Method};
 use crate::report::claims::Claims;
 use crate::report::{Finished, Record, grouped_table, scan};
 use crate::run::{physical_cores, write_atomically};
-use crate::Usage;
 
 #[derive(Args)]
 pub struct Verify {
@@ -48,14 +48,17 @@ impl Verify {
     fn verify(&self, method: &'static Method) -> Result<usize> {
         let claims = Claims::parse(method.name, method.claims)?;
         let wanted = claims.of_preset(method.name, &self.preset).map_err(Usage::from)?;
-        let preset = Layer::text(&format!("preset {}", self.preset), method.preset(&self.preset).map_err(Usage::from)?)?;
+        let preset =
+            Layer::text(&format!("preset {}", self.preset), method.preset(&self.preset).map_err(Usage::from)?)?;
         let mut configs = Vec::new();
         for seed in 0..wanted.seeds {
             let mut last = vec![Layer::key_value(&format!("seed={seed}"))?];
             if let Some(device) = &self.place.device {
                 last.push(Layer::key_value(&format!("device={device}"))?);
             }
-            configs.extend(resolve_arms(method, &[preset.clone()], &last, &[], &self.preset).map_err(Usage::from)?);
+            configs.extend(
+                resolve_arms(method, std::slice::from_ref(&preset), &last, &[], &self.preset).map_err(Usage::from)?,
+            );
         }
         let tree = self.place.results.join(method.verb.name()).join(method.name);
         let known = if tree.is_dir() && !self.force { scan(&tree)? } else { Vec::new() };
@@ -72,7 +75,8 @@ impl Verify {
             eprintln!("{}: {} runs to make, {} done already", method.name, missing.len(), records.len());
         }
         for run in run_all(&missing, &self.place)? {
-            records.push(Record::read(&run.folder).with_context(|| format!("{} left no record", run.folder.display()))?);
+            records
+                .push(Record::read(&run.folder).with_context(|| format!("{} left no record", run.folder.display()))?);
         }
         let metrics: Vec<String> = method.headline.iter().map(|m| m.to_string()).collect();
         println!("{}", grouped_table(&records.iter().collect::<Vec<_>>(), &metrics));
@@ -90,7 +94,13 @@ impl Verify {
                 }
             }
         }
-        println!("{} {}: {} of {} claims hold", method.name, self.preset, wanted.claim.len() - failed, wanted.claim.len());
+        println!(
+            "{} {}: {} of {} claims hold",
+            method.name,
+            self.preset,
+            wanted.claim.len() - failed,
+            wanted.claim.len()
+        );
         Ok(failed)
     }
 }
@@ -174,7 +184,8 @@ fn close(spec: &Spec, place: &Place, status: Result<()>) -> Finished {
     let outcome = status.and_then(|()| match Record::read(&folder) {
         Some(record) if record.status == "done" => Ok(record.summary),
         Some(record) => {
-            let reason = record.record.get("reason").and_then(|r| r.as_str()).unwrap_or("the worker was killed").to_owned();
+            let reason =
+                record.record.get("reason").and_then(|r| r.as_str()).unwrap_or("the worker was killed").to_owned();
             Err(anyhow!("{reason}"))
         }
         None => Err(anyhow!("the worker ended before it began")),

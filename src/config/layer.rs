@@ -27,7 +27,8 @@ impl Layer {
     }
 
     pub fn file(path: &Path) -> Result<Layer> {
-        let bytes = std::fs::read(path).map_err(|e| anyhow!("cannot read the experiment file {}: {e}", path.display()))?;
+        let bytes =
+            std::fs::read(path).map_err(|e| anyhow!("cannot read the experiment file {}: {e}", path.display()))?;
         let text = String::from_utf8(bytes).map_err(|_| anyhow!("{} is not a text file", path.display()))?;
         Layer::text(&path.display().to_string(), &text)
     }

@@ -53,7 +53,9 @@ impl Schema {
 
     /// Whether the table is one of several variants told apart by their `name`.
     pub fn is_choice(&self) -> bool {
-        self.0["oneOf"].as_array().is_some_and(|list| list.iter().any(|v| v["properties"]["name"].get("const").is_some()))
+        self.0["oneOf"]
+            .as_array()
+            .is_some_and(|list| list.iter().any(|v| v["properties"]["name"].get("const").is_some()))
     }
 
     /// Checks every key and value of a layer. `merged` (all layers together) tells which variant a section is.
@@ -79,7 +81,9 @@ impl Schema {
 
     /// `[arms.NAME]` holds the same fields as the file itself.
     fn check_arms(&self, layer: &Layer, value: &Spanned<DeValue>, merged: Option<&Table>) -> Result<()> {
-        let DeValue::Table(arms) = value.get_ref() else { bail!("{}: arms must be a table", layer.place(value.span().start)) };
+        let DeValue::Table(arms) = value.get_ref() else {
+            bail!("{}: arms must be a table", layer.place(value.span().start))
+        };
         for (name, arm) in arms.iter() {
             let DeValue::Table(fields) = arm.get_ref() else {
                 bail!("{}: arms.{} must be a table of fields to change", layer.place(arm.span().start), name.get_ref());
@@ -110,7 +114,12 @@ impl Schema {
             if !list.contains(&plain) {
                 let given = plain.as_str().map_or(plain.to_string(), str::to_owned);
                 let names: Vec<&str> = list.iter().filter_map(Json::as_str).collect();
-                bail!("{}: {key} = {given:?} should be one of {}{}", place(), names.join(", "), hint(&given, names.iter().copied()));
+                bail!(
+                    "{}: {key} = {given:?} should be one of {}{}",
+                    place(),
+                    names.join(", "),
+                    hint(&given, names.iter().copied())
+                );
             }
             return Ok(());
         }
@@ -139,7 +148,8 @@ impl Schema {
         let default = self.0["default"]["name"].as_str();
         let name = name.or(default).unwrap_or_default();
         let names: Vec<Json> = variants.iter().map(|v| v["properties"]["name"]["const"].clone()).collect();
-        let mut chosen = variants.iter().find(|v| v["properties"]["name"]["const"] == *name).unwrap_or(&Json::Null).clone();
+        let mut chosen =
+            variants.iter().find(|v| v["properties"]["name"]["const"] == *name).unwrap_or(&Json::Null).clone();
         if chosen.is_null() {
             chosen = json!({"properties": {}});
         }
@@ -203,7 +213,8 @@ impl Schema {
             return list.iter().filter_map(Json::as_str).collect::<Vec<_>>().join(" | ");
         }
         if let Some(list) = self.0["anyOf"].as_array() {
-            let kinds: Vec<String> = list.iter().filter(|s| s["type"] != "null").map(|s| Schema(s.clone()).kind()).collect();
+            let kinds: Vec<String> =
+                list.iter().filter(|s| s["type"] != "null").map(|s| Schema(s.clone()).kind()).collect();
             return kinds.join(" or ");
         }
         let types: Vec<&str> = self.types().into_iter().filter(|t| *t != "null").collect();
@@ -212,7 +223,9 @@ impl Schema {
             Some(&"number") => "a number",
             Some(&"string") => "a text",
             Some(&"boolean") => "true or false",
-            Some(&"array") => return format!("a list of {}", Schema(self.0["items"].clone()).kind().trim_start_matches("a ")),
+            Some(&"array") => {
+                return format!("a list of {}", Schema(self.0["items"].clone()).kind().trim_start_matches("a "));
+            }
             _ => "a table",
         };
         let bound = |key: &str| self.0[key].as_f64();
@@ -233,7 +246,8 @@ impl Schema {
         let schema = if self.is_choice() { self.variant(None) } else { self.clone() };
         for (name, field) in schema.0["properties"].as_object().unwrap_or(&Map::new()) {
             let key = if path.is_empty() { name.clone() } else { format!("{path}.{name}") };
-            let default = field.get("default").filter(|d| path.is_empty() || !d.is_null()).or(default.and_then(|d| d.get(name)));
+            let default =
+                field.get("default").filter(|d| path.is_empty() || !d.is_null()).or(default.and_then(|d| d.get(name)));
             let field = Schema(field.clone());
             if field.is_table() && field.0.get("arms").is_none() {
                 field.collect(&key, default, out);

@@ -30,7 +30,7 @@ impl Curves {
     pub fn new(acc: &[f64], tasks: usize) -> Result<Curves> {
         ensure!(tasks > 0, "accuracy curves need at least one task");
         ensure!(
-            !acc.is_empty() && acc.len() % tasks == 0,
+            !acc.is_empty() && acc.len().is_multiple_of(tasks),
             "accuracy curves need at least one record of {tasks} tasks, got {} values",
             acc.len()
         );

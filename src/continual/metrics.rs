@@ -154,7 +154,7 @@ pub struct TraceMetrics {
 pub fn trace_metrics(acc: &[f64], task_end: &[i64]) -> Result<TraceMetrics> {
     let tasks = task_end.len();
     ensure!(tasks > 0, "a stream needs at least one task");
-    ensure!(acc.len() % tasks == 0, "{} accuracies are not rows of {tasks} tasks", acc.len());
+    ensure!(acc.len().is_multiple_of(tasks), "{} accuracies are not rows of {tasks} tasks", acc.len());
     let rows = acc.len() / tasks;
     let rising = task_end[0] >= 0 && task_end.windows(2).all(|e| e[0] < e[1]);
     ensure!(

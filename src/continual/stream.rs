@@ -33,7 +33,7 @@ impl ClassOrder {
 pub fn equal_sizes(classes: usize, tasks: usize) -> Result<Vec<i64>> {
     ensure!((1..=classes).contains(&tasks), "tasks = {tasks} must be between 1 and the number of classes, {classes}");
     ensure!(
-        classes % tasks == 0,
+        classes.is_multiple_of(tasks),
         "{classes} classes cannot be split into {tasks} equal tasks: give sizes that sum to {classes}"
     );
     Ok(vec![(classes / tasks) as i64; tasks])

@@ -134,7 +134,12 @@ impl Method {
         let names = || self.presets.iter().map(|(n, _)| *n);
         match self.presets.iter().find(|(n, _)| *n == name) {
             Some((_, text)) => Ok(text),
-            None => bail!("{} has no preset {name:?}{}; it has {}", self.name, hint(name, names()), names().collect::<Vec<_>>().join(", ")),
+            None => bail!(
+                "{} has no preset {name:?}{}; it has {}",
+                self.name,
+                hint(name, names()),
+                names().collect::<Vec<_>>().join(", ")
+            ),
         }
     }
 }

@@ -221,7 +221,7 @@ mod tests {
             member(mean, 0, Part::Norm, 1),
             member(linear, 1, Part::Consumer, 2),
         ];
-        (store, ChannelGroup { name: "conv".into(), channels: 3, inner: true, members })
+        (store, ChannelGroup { name: "conv".into(), channels: 3, inner: true, members, branch: Vec::new() })
     }
 
     #[test]

@@ -144,7 +144,8 @@ mod tests {
         assert_eq!(message(PlanRule { fraction: 1.0, ..rule }), "fraction = 1 must lie in [0, 1)");
         assert_eq!(message(PlanRule { round_to: 0, ..rule }), "round_to = 0 must be at least 1");
         assert_eq!(message(rule), "scores of group 1: score[1] is NaN: it has no rank");
-        let group = ChannelGroup { name: "conv".into(), channels: 3, inner: true, members: Vec::new() };
+        let group =
+            ChannelGroup { name: "conv".into(), channels: 3, inner: true, members: Vec::new(), branch: Vec::new() };
         let error = check_plan(&[group], &[vec![true; 2]]).unwrap_err().to_string();
         assert_eq!(error, "the plan has 2 channels for conv, which has 3");
     }

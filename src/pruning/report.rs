@@ -38,7 +38,14 @@ struct LayerRow<'a> {
 }
 
 /// Writes the plan: `keep[g]` and `scores[g]` (if there are scores) for the channels of `groups[g]`.
-pub fn write_keep(run: &mut Run, at: Stamp, groups: &[ChannelGroup], keep: &[Vec<bool>], scores: &[Option<Vec<f64>>], reason: &str) -> Result<()> {
+pub fn write_keep(
+    run: &mut Run,
+    at: Stamp,
+    groups: &[ChannelGroup],
+    keep: &[Vec<bool>],
+    scores: &[Option<Vec<f64>>],
+    reason: &str,
+) -> Result<()> {
     for ((group, keep), scores) in groups.iter().zip(keep).zip(scores) {
         for (channel, &kept) in keep.iter().enumerate() {
             let reason = if scores.is_some() { reason } else { "not in scope" };
@@ -51,7 +58,13 @@ pub fn write_keep(run: &mut Run, at: Stamp, groups: &[ChannelGroup], keep: &[Vec
 
 /// Cuts the channels out, checks that the smaller network computes what the masked one does, and writes prune.csv. Returns
 /// the smaller network and its numbers for the summary.
-pub fn remove(run: &mut Run, at: Stamp, net: &Network, keep: &[Vec<bool>], probe: &DeviceSet) -> Result<(Network, Map<String, Value>)> {
+pub fn remove(
+    run: &mut Run,
+    at: Stamp,
+    net: &Network,
+    keep: &[Vec<bool>],
+    probe: &DeviceSet,
+) -> Result<(Network, Map<String, Value>)> {
     let small = cut(&*net.model, &net.store, keep)?;
     let batch = probe.slice(0, probe.len().min(128));
     let difference = check_equivalence(&*net.model, &net.store, keep, &small, &batch.x)?;

@@ -4,8 +4,8 @@ use anyhow::{Context, Result, bail, ensure};
 use serde::Deserialize;
 use std::collections::BTreeMap;
 
-use super::{Record, Sample};
 use super::statistics::number;
+use super::{Record, Sample};
 
 /// A method's claims file.
 #[derive(Deserialize)]
@@ -75,7 +75,9 @@ impl Claims {
     /// The claims of a preset.
     pub fn of_preset(&self, method: &str, preset: &str) -> Result<&PresetClaims> {
         let names: Vec<&str> = self.preset.keys().map(String::as_str).collect();
-        self.preset.get(preset).with_context(|| format!("{method} claims nothing for the preset {preset}; it does for {}", names.join(", ")))
+        self.preset.get(preset).with_context(|| {
+            format!("{method} claims nothing for the preset {preset}; it does for {}", names.join(", "))
+        })
     }
 }
 
@@ -85,7 +87,11 @@ impl Claim {
         let sample = self.sample(records)?;
         let low = self.at_least.unwrap_or(f64::NEG_INFINITY);
         let high = self.at_most.unwrap_or(f64::INFINITY);
-        ensure!(self.at_least.is_some() || self.at_most.is_some(), "claim {:?} has neither at_least nor at_most", self.says);
+        ensure!(
+            self.at_least.is_some() || self.at_most.is_some(),
+            "claim {:?} has neither at_least nor at_most",
+            self.says
+        );
         let inside = |x: f64| x >= low && x <= high;
         let holds = if self.every { sample.0.iter().all(|&x| inside(x)) } else { inside(sample.mean()) };
         let error = sample.error().map_or(String::new(), |e| format!(" (s.e. {})", number(e)));
@@ -121,7 +127,10 @@ impl Claim {
                 bail!("{} is {}", record.folder.display(), record.status);
             }
             let value = record.metric(metric);
-            values.push((record.seed, value.with_context(|| format!("{} has no metric {metric}", record.folder.display()))?));
+            values.push((
+                record.seed,
+                value.with_context(|| format!("{} has no metric {metric}", record.folder.display()))?,
+            ));
         }
         ensure!(!values.is_empty(), "no run of the arm {arm}");
         Ok(values)

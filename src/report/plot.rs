@@ -66,7 +66,8 @@ impl Chart<'_> {
                 .map_err(|e| broken(&e))?;
             for (i, curve) in self.curves.iter().enumerate() {
                 let colour = COLOURS[i % COLOURS.len()];
-                let points: Vec<(f64, f64)> = curve.points.iter().copied().filter(|(x, y)| x.is_finite() && y.is_finite()).collect();
+                let points: Vec<(f64, f64)> =
+                    curve.points.iter().copied().filter(|(x, y)| x.is_finite() && y.is_finite()).collect();
                 // After one round of colours the lines become thin.
                 let style = colour.stroke_width(if i < COLOURS.len() { 2 } else { 1 });
                 chart
@@ -125,7 +126,9 @@ pub fn columns(folder: &Path, table: &str, x: &str, y: &str, only: Option<(&str,
     let mut points = Vec::new();
     for row in reader.records() {
         let row = row.with_context(|| path.display().to_string())?;
-        if let (true, Ok(a), Ok(b)) = (only.is_none_or(|(column, value)| &row[column] == value), row[x].parse(), row[y].parse()) {
+        if let (true, Ok(a), Ok(b)) =
+            (only.is_none_or(|(column, value)| &row[column] == value), row[x].parse(), row[y].parse())
+        {
             points.push((a, b));
         }
     }
@@ -133,7 +136,13 @@ pub fn columns(folder: &Path, table: &str, x: &str, y: &str, only: Option<(&str,
 }
 
 /// Draws one column of a table over the epochs into the run's plots folder; a table that was not written is left out.
-pub fn draw_column(run: &crate::run::Run, file: &str, table: &str, column: &str, only: Option<(&str, &str)>) -> Result<()> {
+pub fn draw_column(
+    run: &crate::run::Run,
+    file: &str,
+    table: &str,
+    column: &str,
+    only: Option<(&str, &str)>,
+) -> Result<()> {
     if !run.folder().join(format!("{table}.csv")).exists() {
         return Ok(());
     }
@@ -142,6 +151,7 @@ pub fn draw_column(run: &crate::run::Run, file: &str, table: &str, column: &str,
         return Ok(());
     }
     let curves = [Curve { name: column.into(), points }];
-    let svg = Chart { title: &format!("{column} by epoch"), x: "epoch", y: column, curves: &curves, dots: false }.svg()?;
+    let svg =
+        Chart { title: &format!("{column} by epoch"), x: "epoch", y: column, curves: &curves, dots: false }.svg()?;
     run.write(&format!("plots/{file}.svg"), svg.as_bytes())
 }

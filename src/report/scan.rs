@@ -20,7 +20,9 @@ pub struct Record {
 
 impl Record {
     pub fn read(folder: &Path) -> Option<Record> {
-        let json = |name: &str| -> Option<Map<String, Value>> { serde_json::from_slice(&fs::read(folder.join(name)).ok()?).ok() };
+        let json = |name: &str| -> Option<Map<String, Value>> {
+            serde_json::from_slice(&fs::read(folder.join(name)).ok()?).ok()
+        };
         let record = json("run.json")?;
         let text = |key: &str| record.get(key).and_then(Value::as_str).unwrap_or_default().to_owned();
         Some(Record {

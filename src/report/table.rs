@@ -14,7 +14,8 @@ pub fn arms_table(method: &Method, finished: &[Finished]) -> String {
         let mut row = vec![arm.to_owned()];
         match &run.outcome {
             Ok(summary) => {
-                let value = |key: &&str| summary.get(*key).and_then(serde_json::Value::as_f64).map(super::statistics::number);
+                let value =
+                    |key: &&str| summary.get(*key).and_then(serde_json::Value::as_f64).map(super::statistics::number);
                 row.extend(method.headline.iter().map(|key| value(key).unwrap_or_default()));
             }
             Err(_) => row.extend(method.headline.iter().map(|_| "failed".to_owned())),

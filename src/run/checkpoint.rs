@@ -46,7 +46,8 @@ impl State {
     /// The tensors that `put` stored under `part.`, without the prefix.
     pub fn take(&self, part: &str) -> HashMap<String, Tensor> {
         let prefix = format!("{part}.");
-        let inside = self.0.iter().filter_map(|(name, t)| Some((name.strip_prefix(&prefix)?.to_owned(), t.shallow_clone())));
+        let inside =
+            self.0.iter().filter_map(|(name, t)| Some((name.strip_prefix(&prefix)?.to_owned(), t.shallow_clone())));
         inside.collect()
     }
 }

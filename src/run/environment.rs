@@ -63,8 +63,11 @@ pub fn physical_cores() -> usize {
         let line = block.lines().find(|l| l.starts_with(key))?;
         line.split(':').nth(1).map(|v| v.trim().to_owned())
     };
-    let cores: std::collections::HashSet<(Option<String>, Option<String>)> =
-        text.split("\n\n").filter(|b| b.contains("core id")).map(|b| (value(b, "physical id"), value(b, "core id"))).collect();
+    let cores: std::collections::HashSet<(Option<String>, Option<String>)> = text
+        .split("\n\n")
+        .filter(|b| b.contains("core id"))
+        .map(|b| (value(b, "physical id"), value(b, "core id")))
+        .collect();
     if cores.is_empty() { logical } else { cores.len().min(logical) }
 }
 

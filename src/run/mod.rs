@@ -13,8 +13,8 @@ mod signal;
 mod table;
 
 pub use checkpoint::{Checkpoint, Meta, State, Weights};
-pub use environment::{device, peak_memory_bytes, physical_cores};
 use environment::Environment;
+pub use environment::{device, peak_memory_bytes, physical_cores};
 pub use files::write_atomically;
 pub use progress::{Progress, Verbosity};
 pub use signal::{Interrupted, install as install_signals, pending as pending_signal};
@@ -35,7 +35,7 @@ use table::Table;
 pub type Summary = Map<String, Value>;
 
 /// Where a row or checkpoint belongs.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Default)]
 pub struct Stamp {
     /// Optimizer steps since the start of the run, over all phases.
     pub step: u64,
@@ -189,11 +189,19 @@ impl Run {
             let target = self.target.take().expect("checked above");
             let checkpoint = Checkpoint::read(&self.folder, &target.folder)?;
             self.reach(&target)?;
-            return Ok(if target.complete { Phase::Done(Box::new(checkpoint)) } else { Phase::Resumed(Box::new(checkpoint)) });
+            return Ok(if target.complete {
+                Phase::Done(Box::new(checkpoint))
+            } else {
+                Phase::Resumed(Box::new(checkpoint))
+            });
         }
         match target.phases.iter().find(|(phase, _)| phase == name) {
             Some((_, folder)) => Ok(Phase::Done(Box::new(Checkpoint::read(&self.folder, folder)?))),
-            None => bail!("{}: the last checkpoint is of phase {}, which this run does not have", self.folder.display(), target.phase),
+            None => bail!(
+                "{}: the last checkpoint is of phase {}, which this run does not have",
+                self.folder.display(),
+                target.phase
+            ),
         }
     }
 
@@ -212,7 +220,14 @@ impl Run {
 
     /// Writes a checkpoint of phase `phase` in its middle, or at its end (`complete`). Weights that hold a NaN are refused,
     /// so that the last checkpoint is always a good one.
-    pub fn checkpoint(&mut self, phase: &str, at: Stamp, complete: bool, weights: &Weights, state: &State) -> Result<()> {
+    pub fn checkpoint(
+        &mut self,
+        phase: &str,
+        at: Stamp,
+        complete: bool,
+        weights: &Weights,
+        state: &State,
+    ) -> Result<()> {
         let broken = weights.store.non_finite();
         if let Some(name) = broken.first() {
             return Err(self.non_finite(&format!("parameter {name} ({} tensors in all)", broken.len()), at.step));
@@ -262,7 +277,9 @@ impl Run {
     /// The error of a step whose numbers are not finite.
     pub fn non_finite(&self, what: &str, step: u64) -> anyhow::Error {
         let good = match Checkpoint::latest(&self.folder) {
-            Ok(Some(meta)) => format!("the last good checkpoint is {}", self.folder.join("checkpoints").join(meta.folder).display()),
+            Ok(Some(meta)) => {
+                format!("the last good checkpoint is {}", self.folder.join("checkpoints").join(meta.folder).display())
+            }
             _ => "there is no checkpoint yet".to_owned(),
         };
         anyhow!("step {step}: {what} is not finite; {good}. A smaller learning rate or train.clip_norm may help")

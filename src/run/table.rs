@@ -37,7 +37,12 @@ impl Table {
             self.columns = row.keys().cloned().collect();
             out.write_record(&self.columns)?;
         } else if !row.keys().eq(&self.columns) {
-            bail!("a row of {}.csv has columns {:?}, the table has {:?}", self.name, row.keys().collect::<Vec<_>>(), self.columns);
+            bail!(
+                "a row of {}.csv has columns {:?}, the table has {:?}",
+                self.name,
+                row.keys().collect::<Vec<_>>(),
+                self.columns
+            );
         }
         out.write_record(row.values().map(cell))?;
         let line = out.into_inner().map_err(|e| anyhow!("{e}"))?;

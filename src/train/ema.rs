@@ -63,12 +63,6 @@ impl Ema {
     }
 }
 
-/// The decay of the update after `updates` earlier ones when it is ramped up: min(decay, (1 + n) / (10 + n)), so that early
-/// weights are soon forgotten (as in TensorFlow's ExponentialMovingAverage).
-pub fn ramped(decay: f64, updates: u64) -> f64 {
-    decay.min((1.0 + updates as f64) / (10.0 + updates as f64))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -104,11 +98,5 @@ mod tests {
         assert_eq!((values(&other.store), other.updates), ((1.5, 4), 1));
         let error = other.load_state(&ema.state()[1..]).expect_err("incomplete").to_string();
         assert!(error.contains("average.weight"), "{error}");
-    }
-
-    #[test]
-    fn the_ramp_ends_at_the_decay() {
-        assert_eq!(ramped(0.99, 0), 0.1);
-        assert_eq!(ramped(0.99, 100_000), 0.99);
     }
 }

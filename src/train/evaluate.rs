@@ -23,8 +23,9 @@ fn batch_size(set: &DeviceSet) -> usize {
 
 /// All logits of a set, `[N, classes]`, in the order of the set.
 pub fn logits(model: &dyn Model, view: &View, set: &DeviceSet) -> Tensor {
-    let parts: Vec<Tensor> =
-        no_grad(|| set.batches(batch_size(set)).map(|b| model.forward(&Cx::eval(view), &b.x).to_kind(Kind::Float)).collect());
+    let parts: Vec<Tensor> = no_grad(|| {
+        set.batches(batch_size(set)).map(|b| model.forward(&Cx::eval(view), &b.x).to_kind(Kind::Float)).collect()
+    });
     Tensor::cat(&parts, 0)
 }
 

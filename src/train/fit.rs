@@ -87,13 +87,30 @@ impl<'a> Trainer<'a> {
             config.batch,
             config.accumulate
         );
-        let all = || vec![ParamGroup { ids: job.net.store.trainable(), lr_mult: 1.0, weight_decay: config.optimizer.weight_decay }];
+        let all = || {
+            vec![ParamGroup {
+                ids: job.net.store.trainable(),
+                lr_mult: 1.0,
+                weight_decay: config.optimizer.weight_decay,
+            }]
+        };
         let groups = job.groups.clone().unwrap_or_else(all);
         let optimizer = Optimizer::new(&config.optimizer, groups, &job.net.store)?;
         let own = if doors.iter().any(|d| d.owns_loss()) { vec![] } else { vec!["ce"] };
         let terms = own.into_iter().chain(doors.iter().flat_map(|d| d.terms())).collect();
         let ema = (config.ema > 0.0).then(|| Ema::new(&job.net.store));
-        Ok(Trainer { job, optimizer, ema, window: Window::default(), step: 0, steps_per_epoch, seed, terms, best: BTreeMap::new(), epoch_loss: 0.0 })
+        Ok(Trainer {
+            job,
+            optimizer,
+            ema,
+            window: Window::default(),
+            step: 0,
+            steps_per_epoch,
+            seed,
+            terms,
+            best: BTreeMap::new(),
+            epoch_loss: 0.0,
+        })
     }
 
     fn steps(&self) -> u64 {
@@ -162,7 +179,13 @@ impl<'a> Trainer<'a> {
     }
 
     /// Gradients of the loss of one batch with respect to `leaves`.
-    fn backward(&mut self, at: &Step, batch: &Batch, leaves: &[ParamId], doors: &mut [&mut dyn Doors]) -> Result<Vec<Option<Tensor>>> {
+    fn backward(
+        &mut self,
+        at: &Step,
+        batch: &Batch,
+        leaves: &[ParamId],
+        doors: &mut [&mut dyn Doors],
+    ) -> Result<Vec<Option<Tensor>>> {
         let view = view(&self.job.net.store, doors);
         let logits = self.forward(&view, &batch.x, doors)?;
         let mut terms = Terms(Vec::with_capacity(self.terms.len()));
@@ -173,9 +196,13 @@ impl<'a> Trainer<'a> {
         for door in doors.iter_mut() {
             door.loss(at, &pass, &mut terms)?;
         }
-        ensure!(terms.0.iter().map(|(n, _)| *n).eq(self.terms.iter().copied()), "a method's loss terms are not those it announced");
+        ensure!(
+            terms.0.iter().map(|(n, _)| *n).eq(self.terms.iter().copied()),
+            "a method's loss terms are not those it announced"
+        );
         let values: Vec<&Tensor> = terms.0.iter().map(|(_, t)| t).collect();
-        let loss = if let [only] = values[..] { only.shallow_clone() } else { Tensor::stack(&values, 0).sum(None::<Kind>) };
+        let loss =
+            if let [only] = values[..] { only.shallow_clone() } else { Tensor::stack(&values, 0).sum(None::<Kind>) };
         self.window.push(values.iter().map(|t| t.detach()).collect(), &logits, batch);
         let tensors: Vec<&Tensor> = leaves.iter().map(|&id| self.job.net.store.get(id)).collect();
         native::grad(&loss, &tensors, false, false)
@@ -227,7 +254,13 @@ impl<'a> Trainer<'a> {
                 return Err(run.non_finite(&format!("loss term {}", self.terms[term]), step));
             }
         };
-        let lr = { let done = self.step; self.step -= 1; let lr = self.at().lr; self.step = done; lr };
+        let lr = {
+            let done = self.step;
+            self.step -= 1;
+            let lr = self.at().lr;
+            self.step = done;
+            lr
+        };
         let mut row = Map::new();
         let loss: f64 = means.values.iter().sum();
         self.epoch_loss += loss * window as f64;
@@ -244,7 +277,12 @@ impl<'a> Trainer<'a> {
 
     fn end_epoch(&mut self, doors: &mut [&mut dyn Doors], run: &mut Run) -> Result<()> {
         let epoch = self.step / self.steps_per_epoch;
-        let at = { self.step -= 1; let at = self.at(); self.step += 1; at };
+        let at = {
+            self.step -= 1;
+            let at = self.at();
+            self.step += 1;
+            at
+        };
         let loss = std::mem::take(&mut self.epoch_loss) / self.steps_per_epoch as f64;
         let end = EpochEnd { at: self.stamp(), epoch, loss, step: at };
         for door in doors.iter_mut() {
@@ -313,7 +351,8 @@ impl<'a> Trainer<'a> {
         let part = |name: &str| checkpoint.state.take(name);
         let list = |name: &str| part(name).into_iter().collect::<Vec<_>>();
         let place = || format!("{}", checkpoint.path.join("state.safetensors").display());
-        let step = part("fit").get("step").map(|t| t.int64_value(&[])).with_context(|| format!("{} has no step", place()))?;
+        let step =
+            part("fit").get("step").map(|t| t.int64_value(&[])).with_context(|| format!("{} has no step", place()))?;
         self.step = step as u64;
         self.epoch_loss = part("fit").get("epoch_loss").map_or(0.0, |t| t.double_value(&[]));
         self.best = part("best").into_iter().map(|(name, t)| (name, t.double_value(&[]))).collect();

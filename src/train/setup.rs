@@ -4,9 +4,10 @@ use anyhow::{Context, Result};
 use indicatif::ProgressBar;
 use std::path::Path;
 
+use super::{Doors, Fit, Outcome, ParamGroup, Shuffled, TrainConfig, fit};
 use crate::data::{self, DataConfig, DeviceSplits};
 use crate::models::{Arch, Network, checkpoint};
-use crate::run::Run;
+use crate::run::{Run, Stamp};
 
 /// Loads the data set and puts it on the run's device.
 pub fn load_data(run: &Run, config: &DataConfig) -> Result<DeviceSplits> {
@@ -24,4 +25,28 @@ pub fn build_network(run: &Run, arch: &Arch, data: &DeviceSplits) -> Result<Netw
 /// Fills a network from a checkpoint file; a checkpoint of another network is an error that names both shapes.
 pub fn load_weights(net: &Network, path: &Path) -> Result<()> {
     checkpoint::load_tensors(path, &net.store).with_context(|| format!("cannot start from {}", path.display()))
+}
+
+/// A phase of ordinary supervised training: the training set in a new order every epoch, evaluated on `test` and, if there
+/// is one, `val`.
+pub struct Supervised<'a> {
+    /// The phase's name in checkpoints and in the log.
+    pub phase: &'a str,
+    pub net: &'a Network,
+    pub data: &'a DeviceSplits,
+    pub config: &'a TrainConfig,
+    /// Parameter groups; `None`: all trainable tensors, the optimizer's decay.
+    pub groups: Option<Vec<ParamGroup>>,
+    /// Where the run's counters stand when the phase begins.
+    pub start: Stamp,
+}
+
+impl Supervised<'_> {
+    pub fn fit(self, doors: &mut [&mut dyn Doors], run: &mut Run) -> Result<Outcome> {
+        let mut source = Shuffled::new(&self.data.train, self.config.batch, self.config.drop_last, run.seed());
+        let mut sets = vec![("test", &self.data.test)];
+        sets.extend(self.data.val.as_ref().map(|val| ("val", val)));
+        let Supervised { phase, net, config, groups, start, .. } = self;
+        fit(Fit { phase, net, source: &mut source, evaluate: &sets, config, groups, start }, doors, run)
+    }
 }

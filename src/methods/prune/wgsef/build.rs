@@ -5,9 +5,9 @@ use anyhow::{Result, ensure};
 use super::config::{GroupKind, Method, Scope};
 use super::penalty::{Layer, Penalty};
 use crate::models::Network;
-use crate::params::{Param, ParamId, Role};
 use crate::params::channels::ChannelGroup;
 use crate::params::groups::GroupTable;
+use crate::params::{Param, ParamId, Role};
 
 /// The penalty of a network and the channel groups it acts on (empty unless whole channels are the groups).
 pub struct Regularized {
@@ -63,7 +63,9 @@ fn weight_tables(net: &Network, kind: GroupKind) -> Vec<Named> {
 
 fn layers(tables: &[Named], config: &Method) -> Result<Vec<Layer>> {
     let weights = |table: &GroupTable| table.sizes().into_iter().map(|size| config.weight(size)).collect::<Vec<f64>>();
-    let layer = |name: &str, d: Vec<f64>| Ok(Layer { name: name.to_owned(), k: config.kept(name, d.len())?, lambda: config.lambda, d });
+    let layer = |name: &str, d: Vec<f64>| {
+        Ok(Layer { name: name.to_owned(), k: config.kept(name, d.len())?, lambda: config.lambda, d })
+    };
     match (config.scope, config.groups) {
         // A layer is one group: k counts layers.
         (Scope::Global, _) | (_, GroupKind::Layer) => {

@@ -158,7 +158,10 @@ impl Experiment for Config {
         ensure!(m.eps < 1.0, "method.eps = {} should be below 1", m.eps);
         let channel = m.groups == GroupKind::Channel;
         ensure!(channel || m.selection.is_none(), "method.selection needs method.groups = \"channel\"");
-        ensure!(channel || !m.from_scratch, "method.from_scratch needs method.groups = \"channel\": nothing else is cut out");
+        ensure!(
+            channel || !m.from_scratch,
+            "method.from_scratch needs method.groups = \"channel\": nothing else is cut out"
+        );
         self.data.check()?;
         self.train.check("train")?;
         self.finetune.check("finetune")
@@ -172,7 +175,11 @@ impl Method {
         if self.k == 0 {
             return Ok((((1.0 - self.sparsity) * m as f64).round() as i64).max(1));
         }
-        ensure!(self.k <= m || self.clamp_k, "method.k = {}, but {layer} has only {m} groups (method.clamp_k = true keeps them all)", self.k);
+        ensure!(
+            self.k <= m || self.clamp_k,
+            "method.k = {}, but {layer} has only {m} groups (method.clamp_k = true keeps them all)",
+            self.k
+        );
         Ok(self.k.min(m))
     }
 

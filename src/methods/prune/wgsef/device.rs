@@ -34,7 +34,7 @@ fn threshold(z: &Tensor, shrink: &Tensor, k: &Tensor) -> Tensor {
     while stride > 0 {
         let at = (&below + &branches * stride - 1).clamp_max(last);
         let negative = filled(&sorted.gather(1, &at, false)).lt_tensor(k);
-        below = below + negative.sum_dim_intlist(1, true, Kind::Int64) * stride;
+        below += negative.sum_dim_intlist(1, true, Kind::Int64) * stride;
         stride /= BRANCHES;
     }
 

@@ -46,11 +46,19 @@ impl Definition for Wgsef {
     const NAME: &'static str = "wgsef";
     const VERB: Verb = Verb::Prune;
     const PAPER: &'static str = "Refael, Arbel, Huleihel: Learning k-Level Structured Sparse Neural Networks Using Group Envelope Regularization, arXiv 2212.12921";
-    const ABOUT: &'static str = "Train with the weighted group sparse envelope until k groups a layer are left, and cut the others out";
+    const ABOUT: &'static str =
+        "Train with the weighted group sparse envelope until k groups a layer are left, and cut the others out";
     const PRESETS: &'static [(&'static str, &'static str)] = presets!("wgsef");
     const CLAIMS: &'static str = claims!("wgsef");
-    const HEADLINE: &'static [&'static str] =
-        &["accuracy_trained", "nonzero_groups", "accuracy_pruned", "accuracy", "macs_ratio", "params", "latency_b128_ratio"];
+    const HEADLINE: &'static [&'static str] = &[
+        "accuracy_trained",
+        "nonzero_groups",
+        "accuracy_pruned",
+        "accuracy",
+        "macs_ratio",
+        "params",
+        "latency_b128_ratio",
+    ];
     const OPS: &'static [Op] = OPS;
 
     fn run(experiment: Config, run: &mut Run) -> Result<Summary> {

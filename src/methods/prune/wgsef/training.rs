@@ -63,7 +63,9 @@ impl Doors for Training<'_> {
 
     fn grads(&mut self, step: &Step, leaves: &[ParamId], grads: &mut [Option<Tensor>]) -> Result<()> {
         if self.config.regularizer == Regularizer::Slimming {
-            for (&id, grad) in leaves.iter().zip(grads.iter_mut()).filter(|(id, _)| step.store.role(**id) == Role::NormScale) {
+            for (&id, grad) in
+                leaves.iter().zip(grads.iter_mut()).filter(|(id, _)| step.store.role(**id) == Role::NormScale)
+            {
                 let sign = no_grad(|| step.store.get(id).sign() * self.config.lambda);
                 *grad = grad.take().map(|g| no_grad(|| g + sign));
             }
@@ -97,7 +99,18 @@ impl Doors for Training<'_> {
 
     fn epoch_end(&mut self, end: &EpochEnd, run: &mut Run) -> Result<()> {
         let states = self.penalty.state(|id| end.step.store.get(id));
-        let mut all = GroupsRow { layer: "all", groups: 0, k: 0, nonzero_groups: 0, lambda: self.config.lambda, envelope: 0.0, eta: None, z_min: f64::INFINITY, z_max: 0.0, objective: None };
+        let mut all = GroupsRow {
+            layer: "all",
+            groups: 0,
+            k: 0,
+            nonzero_groups: 0,
+            lambda: self.config.lambda,
+            envelope: 0.0,
+            eta: None,
+            z_min: f64::INFINITY,
+            z_max: 0.0,
+            objective: None,
+        };
         for (state, layer) in states.iter().zip(self.penalty.layers()) {
             let row = GroupsRow {
                 layer: &state.name,
