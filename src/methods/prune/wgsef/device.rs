@@ -34,7 +34,7 @@ fn threshold(z: &Tensor, shrink: &Tensor, k: &Tensor) -> Tensor {
     while stride > 0 {
         let at = (&below + &branches * stride - 1).clamp_max(last);
         let negative = filled(&sorted.gather(1, &at, false)).lt_tensor(k);
-        below = below + negative.sum_dim_intlist(1, true, Kind::Int64) * stride;
+        below += negative.sum_dim_intlist(1, true, Kind::Int64) * stride;
         stride /= BRANCHES;
     }
 
@@ -46,7 +46,7 @@ fn threshold(z: &Tensor, shrink: &Tensor, k: &Tensor) -> Tensor {
     let active = start.le_tensor(&low).logical_and(&end.ge_tensor(&high)).logical_and(&alive).to_kind(Kind::Double);
     let slope = sum(&(&active * z));
     let piece = ((k - full + sum(&(&active * shrink))) / &slope).maximum(&low).minimum(&high);
-    let eta = piece.where_self(&slope.gt(0.0), &high);
+    let eta = piece.where_self(&slope.gt(0.0), &low);
     let count = sum(&alive);
     eta.where_scalarother(&count.gt_tensor(k), f64::INFINITY).where_scalarother(&k.gt(0.0), 0.0)
 }

@@ -21,7 +21,7 @@ struct Ramp {
 }
 
 /// eta for norms `z` and `shrink` = lambda d (both `[m]`). Groups with z = 0 are left out. 0 when k = 0 (all u are 0);
-/// infinite when at most k groups are non-zero (their u are 1). Where a whole interval of eta gives the same u, one of it.
+/// infinite when at most k groups are non-zero (their u are 1). Where a whole interval of eta gives the same u, its least.
 pub fn threshold(z: &[f64], shrink: &[f64], k: usize) -> f64 {
     if k == 0 {
         return 0.0;
@@ -58,12 +58,14 @@ pub fn threshold(z: &[f64], shrink: &[f64], k: usize) -> f64 {
             false
         });
     }
-    if slope > 0.0 { ((k - full + offset) / slope).clamp(low, high) } else { high }
+    // No slope: g is zero on the whole bracket but for rounding. At its upper end the next group could seem to start.
+    if slope > 0.0 { ((k - full + offset) / slope).max(low).min(high) } else { low }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use rand::RngExt;
 
     fn u(z: &[f64], shrink: &[f64], k: usize) -> Vec<f64> {
         let eta = threshold(z, shrink, k);
@@ -90,6 +92,17 @@ mod tests {
     fn a_plateau_keeps_exactly_k_groups() {
         // z_(3) / z_(2) < lambda / (1 + lambda): the third group is zero before the second is full.
         assert_eq!(u(&[0.1, 5.0, 0.2, 4.0], &[1.0; 4], 2), [0.0, 1.0, 0.0, 1.0]);
+    }
+
+    #[test]
+    fn a_plateau_is_not_missed_by_rounding() {
+        // One group is full long before the other starts: the other's u must be 0, not 1e-17.
+        let mut stream = crate::rng::stream(2, "plateau");
+        for _ in 0..2000 {
+            let (large, shrink): (f64, f64) = (stream.random_range(1.0..100.0), stream.random_range(0.1..100.0));
+            let z = [large, 1e-3 * large * stream.random_range(0.1..1.0)];
+            assert_eq!(u(&z, &[shrink; 2], 1)[1], 0.0, "z = {z:?}, shrink = {shrink}");
+        }
     }
 
     #[test]
