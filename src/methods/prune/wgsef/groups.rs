@@ -9,13 +9,13 @@ use tch::{Device, Kind, Tensor};
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum GroupKind {
-    /// W[o]: a filter, or a row.
+    /// `W[o]`: a filter, or a row.
     Filter,
-    /// W[:, c]: an input channel, or a column.
+    /// `W[:, c]`: an input channel, or a column.
     Channel,
-    /// W[:, c, i, j]: one position of an input channel, over all filters.
+    /// `W[:, c, i, j]`: one position of an input channel, over all filters.
     FilterShape,
-    /// W[o, c]: one kernel.
+    /// `W[o, c]`: one kernel.
     Kernel,
     /// The whole tensor.
     Layer,
