@@ -2,7 +2,7 @@
 //! on the tensors' device.
 
 use anyhow::{Result, bail, ensure};
-use tch::{Kind, Tensor, no_grad};
+use tch::{Device, Kind, Tensor, no_grad};
 
 use super::channels::{ChannelGroup, Member, Part};
 use super::{ParamId, ParamStore};
@@ -36,17 +36,24 @@ impl Slice {
 
     /// `[len]`: the sum of `x` (one number a value of the tensor) over each group, float32 at least.
     fn sum(&self, x: &Tensor) -> Tensor {
-        let x = x.view(self.shape.as_slice());
-        if self.within.is_empty() {
-            return x.reshape(-1); // an empty list of dimensions would mean all of them
-        }
         let kind = if x.kind() == Kind::Double { Kind::Double } else { Kind::Float };
-        x.sum_dim_intlist(self.within.as_slice(), false, kind).reshape(-1)
+        if self.within.is_empty() {
+            return x.to_kind(kind).reshape(-1); // an empty list of dimensions would mean all of them
+        }
+        x.view(self.shape.as_slice()).sum_dim_intlist(self.within.as_slice(), false, kind).reshape(-1)
+    }
+
+    /// This slice's entries of `per_group`; most tables have one tensor or several with the same groups, and need no narrowing.
+    fn part(&self, per_group: &Tensor) -> Tensor {
+        if self.len == per_group.size()[0] {
+            return per_group.shallow_clone();
+        }
+        per_group.narrow(0, self.first, self.len)
     }
 
     /// This slice's part of `per_group`, shaped to multiply the tensor seen as `shape`.
     fn spread(&self, per_group: &Tensor) -> Tensor {
-        per_group.narrow(0, self.first, self.len).view(self.spread.as_slice())
+        self.part(per_group).view(self.spread.as_slice())
     }
 
     /// Values of the tensor in one group.
@@ -61,6 +68,7 @@ impl Slice {
 pub struct GroupTable {
     groups: usize,
     slices: Vec<Slice>,
+    device: Device,
 }
 
 impl GroupTable {
@@ -82,28 +90,29 @@ impl GroupTable {
             Ok(Slice::new(m.param, name, shape, &[m.dim], m.first))
         };
         let slices = group.members.iter().filter(trained).map(slice).collect::<Result<_>>()?;
-        GroupTable::disjoint(group.channels, slices)
+        GroupTable::disjoint(group.channels, slices, store.device())
     }
 
     /// The groups of one tensor that run, row-major, over `group_dims` (none: the whole tensor is one group).
     pub fn tensor(store: &ParamStore, id: ParamId, group_dims: &[i64]) -> GroupTable {
         let slice = Slice::new(id, store.name(id), store.get(id).size(), group_dims, 0);
-        GroupTable { groups: slice.len as usize, slices: vec![slice] }
+        GroupTable { groups: slice.len as usize, slices: vec![slice], device: store.device() }
     }
 
-    /// All groups of several tables, one table after the other. A value that two of them claim is an error.
+    /// All groups of several tables of one network, one table after the other. A value that two of them claim is an error.
     pub fn concat(tables: impl IntoIterator<Item = GroupTable>) -> Result<GroupTable> {
-        let (mut groups, mut slices) = (0, Vec::new());
+        let (mut groups, mut slices, mut device) = (0, Vec::new(), Device::Cpu);
         for table in tables {
             let shifted = |slice: Slice| Slice { first: slice.first + groups as i64, ..slice };
             slices.extend(table.slices.into_iter().map(shifted));
             groups += table.groups;
+            device = table.device;
         }
-        GroupTable::disjoint(groups, slices)
+        GroupTable::disjoint(groups, slices, device)
     }
 
     /// A slice covers its whole tensor, so groups overlap exactly when a tensor comes twice.
-    fn disjoint(groups: usize, slices: Vec<Slice>) -> Result<GroupTable> {
+    fn disjoint(groups: usize, slices: Vec<Slice>, device: Device) -> Result<GroupTable> {
         for (i, slice) in slices.iter().enumerate() {
             if let Some(other) = slices[..i].iter().find(|other| other.param == slice.param) {
                 bail!(
@@ -114,7 +123,7 @@ impl GroupTable {
                 );
             }
         }
-        Ok(GroupTable { groups, slices })
+        Ok(GroupTable { groups, slices, device })
     }
 
     /// m, the number of groups.
@@ -124,6 +133,11 @@ impl GroupTable {
 
     pub fn is_empty(&self) -> bool {
         self.groups == 0
+    }
+
+    /// Where the tensors live.
+    pub fn device(&self) -> Device {
+        self.device
     }
 
     /// The tensors that have groups.
@@ -141,18 +155,33 @@ impl GroupTable {
         sizes
     }
 
-    /// `[m]` float64: for each group the sum of `x(id)`, a tensor of the parameter's shape. `|id| store.get(id).square()`
-    /// gives the squared norms.
+    /// `[m]` float64 on the table's device: for each group the sum of `x(id)`, a tensor of the parameter's shape.
+    /// `|id| store.get(id).square()` gives the squared norms.
     pub fn sums(&self, x: impl Fn(ParamId) -> Tensor) -> Tensor {
         no_grad(|| {
-            let mut totals: Option<Tensor> = None;
+            let totals = Tensor::zeros(self.groups as i64, (Kind::Double, self.device));
             for slice in &self.slices {
-                let x = x(slice.param);
-                let totals =
-                    totals.get_or_insert_with(|| Tensor::zeros(self.groups as i64, (Kind::Double, x.device())));
-                let _ = totals.narrow(0, slice.first, slice.len).g_add_(&slice.sum(&x));
+                let _ = slice.part(&totals).g_add_(&slice.sum(&x(slice.param)));
             }
-            totals.unwrap_or_else(|| Tensor::zeros(self.groups as i64, (Kind::Double, tch::Device::Cpu)))
+            totals
+        })
+    }
+
+    /// [`GroupTable::sums`] as host numbers: one transfer from a device. On the CPU the tensors' sums are added here, which
+    /// costs next to nothing where small tensor operations would cost more than the sums themselves.
+    pub fn sums_on_host(&self, x: impl Fn(ParamId) -> Tensor) -> Vec<f64> {
+        if self.device != Device::Cpu {
+            return host(&self.sums(x));
+        }
+        no_grad(|| {
+            let mut totals = vec![0.0; self.groups];
+            for slice in &self.slices {
+                let sums = host(&slice.sum(&x(slice.param)));
+                for (total, sum) in totals[slice.first as usize..].iter_mut().zip(sums) {
+                    *total += sum;
+                }
+            }
+            totals
         })
     }
 
@@ -193,15 +222,23 @@ impl GroupTable {
     }
 }
 
+/// Float32 or float64 numbers of any device.
+fn host(x: &Tensor) -> Vec<f64> {
+    let count = x.numel();
+    if x.kind() == Kind::Double {
+        let mut values = vec![0.0; count];
+        x.copy_data(&mut values, count);
+        return values;
+    }
+    let mut values = vec![0f32; count];
+    x.copy_data(&mut values, count);
+    values.into_iter().map(f64::from).collect()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::params::Role;
-    use tch::Device;
-
-    fn host(t: &Tensor) -> Vec<f64> {
-        Vec::<f64>::try_from(t.detach().to_kind(Kind::Double).reshape(-1)).unwrap()
-    }
 
     fn count(shape: &[i64]) -> Tensor {
         Tensor::arange(shape.iter().product::<i64>(), (Kind::Float, Device::Cpu)).view(shape)
@@ -231,6 +268,7 @@ mod tests {
         assert_eq!(table.sizes(), [5, 5, 5]);
         let sums = table.sums(|id| store.get(id).square());
         assert_eq!(host(&sums), [14.0, 16.0 + 25.0 + 36.0 + 49.0 + 1.0, 64.0 + 81.0 + 100.0 + 121.0 + 4.0]);
+        assert_eq!(table.sums_on_host(|id| store.get(id).square()), host(&sums));
         table.scale(|id| store.get(id), &Tensor::from_slice(&[1.0, 0.0, 2.0]));
         assert_eq!(host(store.get(ParamId(0)))[3..9], [3.0, 0.0, 0.0, 0.0, 0.0, 16.0]);
         assert_eq!(host(store.get(ParamId(1))), [0.0, 0.0, 4.0]);

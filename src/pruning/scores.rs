@@ -14,11 +14,11 @@ use crate::rng;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum FilterScore {
-    /// sum |W[c]|
+    /// `sum |W[c]|`
     L1,
-    /// ||W[c]||
+    /// `||W[c]||`
     L2,
-    /// Distance from the other filters, sum_j ||W[c] - W[j]|| (He et al. 2019): a small one is redundant.
+    /// Distance from the other filters, `sum_j ||W[c] - W[j]||` (He et al. 2019): a small one is redundant.
     Fpgm,
 }
 
@@ -79,9 +79,9 @@ impl Normalizer {
 pub enum Criterion {
     /// Chance, from the run's seed and the group's name.
     Random,
-    /// sum |W[c]| of the producing layer.
+    /// `sum |W[c]|` of the producing layer.
     L1,
-    /// ||W[c]|| of the producing layer.
+    /// `||W[c]||` of the producing layer.
     L2,
     /// Distance from the other filters of the producing layer.
     Fpgm,

@@ -9,6 +9,12 @@ use tch::{Kind, Tensor};
 
 const BRANCHES: i64 = 32;
 
+/// u(eta), the arguments broadcast; see [`super::search::clip`].
+fn clip(eta: &Tensor, z: &Tensor, shrink: &Tensor) -> Tensor {
+    let rise = eta * z - shrink;
+    rise.clamp_max(1.0).where_scalarother(&rise.gt_tensor(&(shrink * (4.0 * f64::EPSILON))), 0.0)
+}
+
 /// eta `[L, 1]` with sum_j clip(eta z_j - s_j, 0, 1) = k, for z and `shrink` = lambda d `[L, M]` and k `[L, 1]`.
 /// 0 where k = 0, infinite where at most k groups are non-zero.
 fn threshold(z: &Tensor, shrink: &Tensor, k: &Tensor) -> Tensor {
@@ -21,9 +27,7 @@ fn threshold(z: &Tensor, shrink: &Tensor, k: &Tensor) -> Tensor {
     let last = sorted.size()[1] - 1;
 
     let (z_row, shrink_row) = (z.unsqueeze(1), shrink.unsqueeze(1));
-    let filled = |eta: &Tensor| {
-        (eta.unsqueeze(2) * &z_row - &shrink_row).clamp(0.0, 1.0).sum_dim_intlist(2, false, Kind::Double)
-    };
+    let filled = |eta: &Tensor| clip(&eta.unsqueeze(2), &z_row, &shrink_row).sum_dim_intlist(2, false, Kind::Double);
     let branches = Tensor::arange_start(1, BRANCHES, (Kind::Int64, z.device()));
     // `below`: how many breakpoints are known to have g < 0, found digit by digit.
     let mut below = Tensor::zeros([z.size()[0], 1], (Kind::Int64, z.device()));
@@ -46,15 +50,14 @@ fn threshold(z: &Tensor, shrink: &Tensor, k: &Tensor) -> Tensor {
     let active = start.le_tensor(&low).logical_and(&end.ge_tensor(&high)).logical_and(&alive).to_kind(Kind::Double);
     let slope = sum(&(&active * z));
     let piece = ((k - full + sum(&(&active * shrink))) / &slope).maximum(&low).minimum(&high);
-    let eta = piece.where_self(&slope.gt(0.0), &high);
+    let eta = piece.where_self(&slope.gt(0.0), &low);
     let count = sum(&alive);
     eta.where_scalarother(&count.gt_tensor(k), f64::INFINITY).where_scalarother(&k.gt(0.0), 0.0)
 }
 
 /// u `[L, M]`; see [`super::prox::occupancy`].
 pub fn occupancy(z: &Tensor, shrink: &Tensor, k: &Tensor) -> Tensor {
-    let u = (threshold(z, shrink, k) * z - shrink).clamp(0.0, 1.0);
-    u.where_scalarother(&z.gt(0.0), 0.0)
+    clip(&threshold(z, shrink, k), z, shrink)
 }
 
 /// u / (u + lambda d), 0 where u = 0; see [`super::prox::factor`].

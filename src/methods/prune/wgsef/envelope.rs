@@ -7,7 +7,7 @@ use super::topk;
 
 /// z_j = sqrt(d_j) ||theta_j|| from squared norms.
 pub fn scaled_norms(squared: &[f64], d: &[f64]) -> Vec<f64> {
-    squared.iter().zip(d).map(|(square, d)| d.sqrt() * square.sqrt()).collect()
+    squared.iter().zip(d).map(|(square, d)| (d * square).sqrt()).collect()
 }
 
 /// The u that attains GS_k, u_j = min(1, eta z_j).

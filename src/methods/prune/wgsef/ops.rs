@@ -1,6 +1,6 @@
 //! The core functions under their public names, on a flat vector with one group id an entry.
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use serde_json::Value;
 use tch::{Device, Kind, Tensor};
 
@@ -144,6 +144,7 @@ fn half_space_step(case: &Case) -> Result<Outputs> {
     for (name, value) in [("lr", lr), ("lam", lambda), ("eps", eps)] {
         checks::not_negative(name, value)?;
     }
+    ensure!(eps < 1.0, "eps = {eps} must lie in [0, 1)");
     let (theta, k) = (problem.vector(case, "theta")?, problem.k(case)?);
     let mut gradient = problem.vector(case, "grad")?;
     if lambda > 0.0 {

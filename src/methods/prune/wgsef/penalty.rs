@@ -96,8 +96,8 @@ pub struct Penalty {
 }
 
 impl Penalty {
-    /// The groups of `table`, split in order among `layers`; the tensors live on `device`.
-    pub fn new(table: GroupTable, layers: Vec<Layer>, device: Device) -> Result<Penalty> {
+    /// The groups of `table`, split in order among `layers`.
+    pub fn new(table: GroupTable, layers: Vec<Layer>) -> Result<Penalty> {
         let mut levels = Vec::new();
         let mut start = 0;
         for layer in layers {
@@ -111,6 +111,7 @@ impl Penalty {
         ensure!(start == table.len(), "the layers have {start} groups in all, the table has {}", table.len());
         let d: Vec<f64> = levels.iter().flat_map(|l| l.layer.d.iter().copied()).collect();
         let lambda_d: Vec<f64> = levels.iter().flat_map(|l| l.layer.d.iter().map(|d| l.layer.lambda * d)).collect();
+        let device = table.device();
         Ok(Penalty {
             batch: Batch::new(&levels, table.len(), device),
             table,
@@ -130,17 +131,15 @@ impl Penalty {
 
     /// theta <- prox_{lr lambda_l GS_{k_l}}(theta) for every layer, in place. `lr` is the learning rate of this step.
     pub fn prox<'a>(&self, values: impl Fn(ParamId) -> &'a Tensor, lr: f64) {
-        no_grad(|| {
-            let squared = self.squared_norms(&values);
-            let factors = match squared.device() {
-                Device::Cpu => self.prox_factors_on_host(&squared, lr),
-                _ => self.prox_factors_on_device(&squared, lr),
-            };
-            self.table.scale(values, &factors);
+        let square = |id| values(id).square();
+        let factors = no_grad(|| match self.table.device() {
+            Device::Cpu => self.prox_factors_on_host(&self.table.sums_on_host(square), lr),
+            _ => self.prox_factors_on_device(&self.table.sums(square), lr),
         });
+        self.table.scale(values, &factors);
     }
 
-    fn prox_factors_on_host(&self, squared: &Tensor, lr: f64) -> Tensor {
+    fn prox_factors_on_host(&self, squared: &[f64], lr: f64) -> Tensor {
         self.on_host(squared, |level, z| {
             let shrink: Vec<f64> = level.layer.d.iter().map(|d| lr * level.layer.lambda * d).collect();
             let u = prox::occupancy(z, &shrink, level.k);
@@ -165,18 +164,16 @@ impl Penalty {
         if let Some(level) = self.levels.iter().find(|l| l.k == 0) {
             anyhow::bail!("layer {}: with k = 0 the envelope has no gradient", level.layer.name);
         }
-        no_grad(|| {
-            let squared = self.squared_norms(&values);
-            let factors = match squared.device() {
-                Device::Cpu => self.gradient_factors_on_host(&squared),
-                _ => self.gradient_factors_on_device(&squared),
-            };
-            self.table.add_scaled(targets, values, &factors);
+        let square = |id| values(id).square();
+        let factors = no_grad(|| match self.table.device() {
+            Device::Cpu => self.gradient_factors_on_host(&self.table.sums_on_host(square)),
+            _ => self.gradient_factors_on_device(&self.table.sums(square)),
         });
+        self.table.add_scaled(targets, values, &factors);
         Ok(())
     }
 
-    fn gradient_factors_on_host(&self, squared: &Tensor) -> Tensor {
+    fn gradient_factors_on_host(&self, squared: &[f64]) -> Tensor {
         self.on_host(squared, |level, z| {
             let u = envelope::minimizer(z, level.k).u;
             let factors = envelope::gradient_factors(z, &u, &level.layer.d);
@@ -229,9 +226,13 @@ impl Penalty {
 
     /// Which groups [`Penalty::project`] keeps, one list a layer.
     pub fn kept<'a>(&self, values: impl Fn(ParamId) -> &'a Tensor) -> Vec<Vec<bool>> {
-        let flags = no_grad(|| self.largest(&self.squared_norms(values)).to_kind(Kind::Double));
-        let flags = host(&flags);
-        self.levels.iter().map(|level| level.of(&flags).iter().map(|&flag| flag > 0.0).collect()).collect()
+        let squared = no_grad(|| self.table.sums_on_host(|id| values(id).square()));
+        let kept = |level: &Level| {
+            let z = envelope::scaled_norms(level.of(&squared), &level.layer.d);
+            let flags = topk::largest(&Tensor::from_slice(&z), level.k);
+            (0..z.len()).map(|j| flags.int64_value(&[j as i64]) != 0).collect()
+        };
+        self.levels.iter().map(kept).collect()
     }
 
     fn largest(&self, squared: &Tensor) -> Tensor {
@@ -241,7 +242,7 @@ impl Penalty {
 
     /// What every layer looks like now.
     pub fn state<'a>(&self, values: impl Fn(ParamId) -> &'a Tensor) -> Vec<LayerState> {
-        let squared = host(&no_grad(|| self.squared_norms(values)));
+        let squared = no_grad(|| self.table.sums_on_host(|id| values(id).square()));
         let state = |level: &Level| {
             let z = envelope::scaled_norms(level.of(&squared), &level.layer.d);
             let Minimizer { eta, .. } = envelope::minimizer(&z, level.k);
@@ -265,18 +266,11 @@ impl Penalty {
         squared.sqrt() * &self.sqrt_d
     }
 
-    /// Factors `[m]` from one transfer of the squared norms: `factors` is called with every layer and its z.
-    fn on_host(&self, squared: &Tensor, factors: impl Fn(&Level, &[f64]) -> Vec<f64>) -> Tensor {
-        let squared = host(squared);
-        let layer = |level: &Level| factors(level, &envelope::scaled_norms(level.of(&squared), &level.layer.d));
+    /// Factors `[m]` from squared norms `[m]`: `factors` is called with every layer and its z.
+    fn on_host(&self, squared: &[f64], factors: impl Fn(&Level, &[f64]) -> Vec<f64>) -> Tensor {
+        let layer = |level: &Level| factors(level, &envelope::scaled_norms(level.of(squared), &level.layer.d));
         Tensor::from_slice(&self.levels.iter().flat_map(layer).collect::<Vec<f64>>())
     }
-}
-
-fn host(x: &Tensor) -> Vec<f64> {
-    let mut values = vec![0.0; x.numel()];
-    x.to_device(Device::Cpu).copy_data(&mut values, x.numel());
-    values
 }
 
 #[cfg(test)]
@@ -302,7 +296,11 @@ mod tests {
             lambda: 0.4 * (k + 1) as f64,
             d: (0..group.channels).map(|j| 0.5 + 0.2 * j as f64).collect(),
         });
-        Penalty::new(table, layers.collect(), Device::Cpu)
+        Penalty::new(table, layers.collect())
+    }
+
+    fn host(x: &Tensor) -> Vec<f64> {
+        Vec::<f64>::try_from(x).unwrap()
     }
 
     fn assert_close(a: &Tensor, b: &Tensor) {
@@ -316,13 +314,14 @@ mod tests {
         for ks in [[0, 9], [2, 3], [6, 1], [5, 8]] {
             let penalty = penalty(&store, &*model, ks).unwrap();
             let squared = penalty.squared_norms(|id| store.get(id));
+            let on_host = host(&squared);
             for lr in [0.0, 0.01, 1.0, 50.0] {
-                let host = penalty.prox_factors_on_host(&squared, lr);
+                let host = penalty.prox_factors_on_host(&on_host, lr);
                 assert_close(&host, &penalty.prox_factors_on_device(&squared, lr));
             }
             if ks[0] > 0 {
                 assert_close(
-                    &penalty.gradient_factors_on_host(&squared),
+                    &penalty.gradient_factors_on_host(&on_host),
                     &penalty.gradient_factors_on_device(&squared),
                 );
             }
@@ -403,7 +402,7 @@ mod tests {
         assert_eq!(error([7, 1]), "layer fc1: k = 7 must lie between 0 and the number of groups, 6");
         let table = GroupTable::channels(&store, &model.channel_groups(&store)[0]).unwrap();
         let layer = Layer { name: "fc1".into(), k: 1, lambda: 0.1, d: vec![1.0; 5] };
-        let error = Penalty::new(table, vec![layer], Device::Cpu).err().unwrap().to_string();
+        let error = Penalty::new(table, vec![layer]).err().unwrap().to_string();
         assert_eq!(error, "the layers have 5 groups in all, the table has 6");
     }
 }

@@ -2,22 +2,57 @@
 //! (lambda = 0 for the envelope itself).
 //!
 //! g(eta) = sum_j u_j(eta) - k is continuous, non-decreasing and piecewise linear; u_j rises from 0 at s_j / z_j to 1 at
-//! (1 + s_j) / z_j. The piece that crosses zero is found by halving the set of breakpoints at its median, then solved
-//! exactly. A group is added to the running sums once, when the bracket has decided its state: nothing is ever
-//! subtracted, so norms of very different size do not cancel. Linear time in m, also in the worst case.
+//! (1 + s_j) / z_j. The piece that crosses zero is solved exactly. It is reached by solving the piece around the present
+//! eta, again and again (a handful of times as a rule); every fourth time, and whenever that leaves the bracket, by going to
+//! the median of the breakpoints in the bracket instead, which bounds the work by O(m log m). Every piece is summed afresh
+//! from positive terms, so norms of very different size do not cancel.
 
-/// u_j(eta) of one group.
+/// u_j(eta) of one group. A rise below its own rounding error is none, so that rounding lets no dead group live.
 pub fn clip(eta: f64, z: f64, shrink: f64) -> f64 {
-    // A group without norm stays at zero even where eta is infinite.
-    if z > 0.0 { (eta * z - shrink).clamp(0.0, 1.0) } else { 0.0 }
+    let rise = eta * z - shrink;
+    // Also 0 for z = 0 and infinite eta, where the rise is not a number.
+    if rise > 4.0 * f64::EPSILON * shrink { rise.min(1.0) } else { 0.0 }
 }
 
-/// A group that is neither known to be empty, nor full, nor between over the whole bracket.
-struct Ramp {
-    start: f64,
-    end: f64,
-    z: f64,
-    shrink: f64,
+/// sum_j u_j around one eta: full + sum over the groups between 0 and 1 of (eta z_j - s_j).
+#[derive(Default)]
+struct Piece {
+    full: f64,
+    slope: f64,
+    offset: f64,
+}
+
+impl Piece {
+    fn around(eta: f64, groups: &[(f64, f64)]) -> Piece {
+        let mut piece = Piece::default();
+        for &(z, shrink) in groups {
+            let u = clip(eta, z, shrink);
+            if u >= 1.0 {
+                piece.full += 1.0;
+            } else if u > 0.0 {
+                piece.slope += z;
+                piece.offset += shrink;
+            }
+        }
+        piece
+    }
+
+    fn sum(&self, eta: f64) -> f64 {
+        self.full + (eta * self.slope - self.offset)
+    }
+
+    /// Where the piece, continued as a line, reaches k.
+    fn root(&self, k: f64) -> f64 {
+        (k - self.full + self.offset) / self.slope
+    }
+}
+
+/// The median of the breakpoints strictly between `low` and `high`.
+fn median_breakpoint(groups: &[(f64, f64)], low: f64, high: f64) -> Option<f64> {
+    let breakpoints = groups.iter().flat_map(|(z, shrink)| [shrink / z, (1.0 + shrink) / z]);
+    let mut inside: Vec<f64> = breakpoints.filter(|&eta| low < eta && eta < high).collect();
+    let middle = inside.len() / 2;
+    (!inside.is_empty()).then(|| *inside.select_nth_unstable_by(middle, f64::total_cmp).1)
 }
 
 /// eta for norms `z` and `shrink` = lambda d (both `[m]`). Groups with z = 0 are left out. 0 when k = 0 (all u are 0);
@@ -26,44 +61,43 @@ pub fn threshold(z: &[f64], shrink: &[f64], k: usize) -> f64 {
     if k == 0 {
         return 0.0;
     }
-    let ramp = |(&z, &shrink): (&f64, &f64)| Ramp { start: shrink / z, end: (1.0 + shrink) / z, z, shrink };
-    let mut open: Vec<Ramp> = z.iter().zip(shrink).filter(|(z, _)| **z > 0.0).map(ramp).collect();
-    if open.len() <= k {
+    let groups: Vec<(f64, f64)> = z.iter().copied().zip(shrink.iter().copied()).filter(|(z, _)| *z > 0.0).collect();
+    if groups.len() <= k {
         return f64::INFINITY;
     }
     let k = k as f64;
-    let mut breakpoints: Vec<f64> = open.iter().flat_map(|r| [r.start, r.end]).collect();
-    // g(low) < 0 <= g(high); g on the bracket is full + eta * slope - offset + the open ramps - k.
+    // g(low) < 0 <= g(high). The first guess: all groups between 0 and 1.
     let (mut low, mut high) = (0.0, f64::INFINITY);
-    let (mut full, mut slope, mut offset) = (0.0, 0.0, 0.0);
-    while !breakpoints.is_empty() {
-        let median = breakpoints.len() / 2;
-        let pivot = *breakpoints.select_nth_unstable_by(median, f64::total_cmp).1;
-        let rising: f64 = open.iter().map(|r| clip(pivot, r.z, r.shrink)).sum();
-        if full + (pivot * slope - offset) + rising < k {
-            low = pivot;
-        } else {
-            high = pivot;
+    let all = Piece { full: 0.0, slope: groups.iter().map(|g| g.0).sum(), offset: groups.iter().map(|g| g.1).sum() };
+    let mut eta = all.root(k);
+    for round in 1.. {
+        let piece = Piece::around(eta, &groups);
+        let root = piece.root(k);
+        if root == eta || (piece.slope == 0.0 && piece.full == k) {
+            break;
         }
-        breakpoints.retain(|&eta| low < eta && eta < high);
-        open.retain(|r| {
-            if r.end <= low {
-                full += 1.0;
-            } else if r.start <= low && r.end >= high {
-                slope += r.z;
-                offset += r.shrink;
-            } else {
-                return r.start < high;
-            }
-            false
-        });
+        if piece.sum(eta) < k {
+            low = eta;
+        } else {
+            high = eta;
+        }
+        eta = if low < root && root < high && round % 4 != 0 {
+            root
+        } else if let Some(median) = median_breakpoint(&groups, low, high) {
+            median
+        } else {
+            // One piece spans the bracket; flat, it is zero on all of it but for rounding.
+            let piece = Piece::around(0.5 * (low + high), &groups);
+            return if piece.slope > 0.0 { piece.root(k).max(low).min(high) } else { low };
+        };
     }
-    if slope > 0.0 { ((k - full + offset) / slope).clamp(low, high) } else { high }
+    eta
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use rand::RngExt;
 
     fn u(z: &[f64], shrink: &[f64], k: usize) -> Vec<f64> {
         let eta = threshold(z, shrink, k);
@@ -93,12 +127,36 @@ mod tests {
     }
 
     #[test]
+    fn rounding_lets_no_dead_group_live() {
+        // One group is full long before the others start: u of the others must be 0, not 1e-17.
+        let mut stream = crate::rng::stream(2, "plateau");
+        for _ in 0..500 {
+            let shrink = stream.random_range(0.5..4.0);
+            let mut z: Vec<f64> = (0..20).map(|_| stream.random_range(0.02..0.3)).collect();
+            z[0] = 1.0;
+            assert_eq!(u(&z, &[shrink; 20], 1)[1..], [0.0; 19], "z = {z:?}, shrink = {shrink}");
+        }
+    }
+
+    #[test]
     fn norms_over_hundreds_of_orders_of_magnitude_do_not_cancel() {
         // The large half is full; the tail is three tiny equal groups that share one unit.
         let z = [1e150, 1e100, 1e-150, 1e-150, 1e-150];
         let shares = u(&z, &[0.0; 5], 3);
         for (actual, expected) in shares.iter().zip([1.0, 1.0, 1.0 / 3.0, 1.0 / 3.0, 1.0 / 3.0]) {
             assert!((actual - expected).abs() < 1e-15, "{shares:?}");
+        }
+    }
+
+    /// Solving piece after piece passes few groups at a time here; the medians end it.
+    #[test]
+    fn geometric_norms_are_solved_exactly() {
+        for (ratio, m) in [(0.5f64, 900), (0.9, 3000), (1.7, 400)] {
+            let z: Vec<f64> = (0..m).map(|j| ratio.powi(j)).collect();
+            for (k, shrink) in [(1, 0.0), (7, 0.0), (7, 0.3), (m as usize / 2, 1e-6)] {
+                let sum: f64 = u(&z, &vec![shrink; z.len()], k).iter().sum();
+                assert!((sum - k as f64).abs() < 1e-12 * k as f64, "ratio {ratio}, k = {k}: sum {sum}");
+            }
         }
     }
 
