@@ -8,8 +8,12 @@
 //! | [`rng`] | seeded host randomness, one counter-based stream a purpose |
 //! | [`params`] | parameters as data: store, view, state-dict files, channel groups |
 //! | [`models`] | networks as pure functions of (parameters, input) |
+//! | [`bilevel`] | nested minimisation: lower solve, Hessian and mixed products, hypergradients |
 //! | [`ops`] | numeric ground truth: named core functions and their stored cases |
+//! | [`methods`] | the published methods, by verb |
 
+pub mod bilevel;
+pub mod methods;
 pub mod models;
 pub mod ops;
 pub mod params;
