@@ -332,3 +332,107 @@ fn constants(
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::quadratic::{QuadraticLower, QuadraticUpper};
+    use super::*;
+    use tch::Kind;
+
+    /// A small quadratic problem and the exact f of theta.
+    fn problem() -> (Bilevel, impl Fn(&Tensor) -> f64) {
+        tch::manual_seed(3);
+        let random = |shape: &[i64]| Tensor::rand(shape, tch::kind::DOUBLE_CPU);
+        let (a1, a2, a3) = (random(&[20, 3]), random(&[20, 3]), random(&[20, 2]));
+        let (b1, b2) = (random(&[20]), random(&[20]));
+        let lower = QuadraticLower::new(&a2, &a3, &b2);
+        let upper = QuadraticUpper::new(&a1, &b1);
+        let exact = move |theta: &Tensor| {
+            let rhs = a2.tr().mv(&(&b2 - a3.mv(theta)));
+            let x = Tensor::linalg_solve(&a2.tr().matmul(&a2), &rhs, true);
+            ((a1.mv(&x) - &b1).square().sum(Kind::Double) * 0.5).double_value(&[])
+        };
+        (Bilevel { lower: Box::new(lower), upper: Box::new(upper) }, exact)
+    }
+
+    fn settings(iterations: u64) -> Settings {
+        Settings { iterations, eps0: 1.0, delta0: 1.0, alpha0: 100.0, descent_test: DescentTest::Exact, ..Settings::default() }
+    }
+
+    fn begin(problem: &Bilevel, settings: Settings) -> Maid<'_> {
+        let theta = Tensor::ones([2], tch::kind::DOUBLE_CPU);
+        Maid::start(problem, settings, &theta, &Tensor::zeros([3], tch::kind::DOUBLE_CPU)).unwrap()
+    }
+
+    #[test]
+    fn every_accepted_step_lowers_the_exact_objective() {
+        let (problem, exact) = problem();
+        for descent_test in [DescentTest::Exact, DescentTest::Estimate, DescentTest::Off] {
+            let mut maid = begin(&problem, Settings { descent_test, ..settings(8) });
+            let mut f = exact(&maid.state().theta);
+            let mut refused = 0;
+            while let Outcome::Accepted(record) = maid.iterate().unwrap() {
+                let next = exact(&maid.state().theta);
+                assert!(next < f, "{next} after {f}");
+                f = next;
+                refused += record.n_backtrack;
+            }
+            assert_eq!(maid.state().scalars.iteration, 8);
+            assert!(refused > 0, "the first step is far too long: it must be refused");
+        }
+    }
+
+    #[test]
+    fn a_resumed_run_goes_on_to_the_same_numbers() {
+        let (problem, _) = problem();
+        let settings = Settings { descent_test: DescentTest::Estimate, ..settings(6) };
+        let mut whole = begin(&problem, settings.clone());
+        let mut first = begin(&problem, settings.clone());
+        for _ in 0..3 {
+            whole.iterate().unwrap();
+            first.iterate().unwrap();
+        }
+        let json = serde_json::to_string(&first.state().scalars).unwrap();
+        let (theta, x) = (first.state().theta.copy(), first.state().x.copy());
+        let state = State { theta, x, scalars: serde_json::from_str(&json).unwrap() };
+        let mut second = Maid::resume(&problem, settings, state).unwrap();
+        loop {
+            let (a, b) = (whole.iterate().unwrap(), second.iterate().unwrap());
+            assert_eq!(a, b);
+            if let Outcome::Stopped(stop) = a {
+                assert_eq!(stop, Stop::Iterations);
+                break;
+            }
+        }
+        assert_eq!(Vec::<f64>::try_from(&whole.state().theta).unwrap(), Vec::<f64>::try_from(&second.state().theta).unwrap());
+    }
+
+    #[test]
+    fn runs_end_for_the_reason_they_give() {
+        let (problem, _) = problem();
+        let stop = |settings: Settings| {
+            let mut maid = begin(&problem, settings);
+            loop {
+                if let Outcome::Stopped(stop) = maid.iterate().unwrap() {
+                    break stop;
+                }
+            }
+        };
+        assert_eq!(stop(Settings { budget: 30, ..settings(1000) }), Stop::Budget);
+        assert_eq!(stop(Settings { tol: 1e-3, ..settings(100_000) }), Stop::Stationary);
+        assert_eq!(stop(Settings { eps_min: 1e-3, ..settings(100_000) }), Stop::StalledAtAccuracyFloor);
+        assert_eq!(stop(Settings { fixed_eps: true, ..settings(100_000) }), Stop::LineSearchFailed);
+    }
+
+    #[test]
+    fn bad_settings_name_the_field() {
+        let (problem, _) = problem();
+        let (theta, x) = (Tensor::ones([2], tch::kind::DOUBLE_CPU), Tensor::zeros([3], tch::kind::DOUBLE_CPU));
+        let message = |settings: Settings, theta: &Tensor| {
+            Maid::start(&problem, settings, theta, &x).err().map(|e| e.to_string()).unwrap_or_default()
+        };
+        assert!(message(Settings { eps0: 0.0, ..settings(1) }, &theta).contains("eps0 = 0"));
+        assert!(message(Settings { lambda: 1e-3, ..settings(1) }, &theta).contains("lambda = 0.001"));
+        assert!(message(settings(1), &(&theta * f64::NAN)).contains("theta0"));
+    }
+}

@@ -93,8 +93,7 @@ impl TvLower {
     fn add_adjoint(&self, image: &Tensor, u: [Tensor; 2], weight: f64) {
         for (dim, u) in DIMS.into_iter().zip(u) {
             let inside = image.size()[dim as usize] - 1;
-            let mut scaled = u.narrow(dim, 0, inside);
-            let _ = scaled.g_mul_scalar_(weight);
+            let scaled = u.narrow(dim, 0, inside).g_mul_scalar_(weight);
             let _ = image.narrow(dim, 0, inside).g_sub_(&scaled);
             let _ = image.narrow(dim, 1, inside).g_add_(&scaled);
         }
@@ -102,11 +101,24 @@ impl TvLower {
 
     /// d^2 + nu^2 for each difference, or one for both.
     fn squares(&self, d: &[Tensor; 2], nu_squared: f64) -> [Tensor; 2] {
+        let nu_squared = Tensor::full([], nu_squared, (Kind::Double, d[0].device()));
         match self.variation {
-            Variation::Anisotropic => d.each_ref().map(|d| d.square().g_add_scalar_(nu_squared)),
+            Variation::Anisotropic => d.each_ref().map(|d| nu_squared.addcmul(d, d)),
             Variation::Isotropic => {
-                let both = d[0].square().addcmul_(&d[1], &d[1]).g_add_scalar_(nu_squared);
+                let both = nu_squared.addcmul(&d[0], &d[0]).addcmul_(&d[1], &d[1]);
                 [both.shallow_clone(), both]
+            }
+        }
+    }
+
+    /// (d^2 + nu^2)^-1/2 for each difference.
+    fn inverse_roots(&self, d: &[Tensor; 2], nu_squared: f64) -> [Tensor; 2] {
+        let [mut first, mut second] = self.squares(d, nu_squared);
+        match self.variation {
+            Variation::Anisotropic => [first.rsqrt_(), second.rsqrt_()],
+            Variation::Isotropic => {
+                let root = first.rsqrt_();
+                [root.shallow_clone(), root]
             }
         }
     }
@@ -140,16 +152,7 @@ impl Lower for TvLower {
         let (weight, nu_squared) = weight_and_smoothing(self.factor, theta);
         let square = self.square(x);
         let d = self.differences(&square);
-        let squares = self.squares(&d, nu_squared);
-        // The anisotropic squares are nobody else's: their roots are taken in place.
-        let [first, second] = squares;
-        let roots = match self.variation {
-            Variation::Anisotropic => [{ first }.rsqrt_(), { second }.rsqrt_()],
-            Variation::Isotropic => {
-                let root = { first }.rsqrt_();
-                [root.shallow_clone(), root]
-            }
-        };
+        let roots = self.inverse_roots(&d, nu_squared);
         let [mut dx, mut dy] = d;
         let u = [dx.g_mul_(&roots[0]), dy.g_mul_(&roots[1])];
         let mut grad = square - &self.y;
@@ -172,7 +175,7 @@ impl Lower for TvLower {
     fn products<'a>(&'a self, x: &Tensor, theta: &Tensor) -> Box<dyn Products + 'a> {
         let (weight, nu_squared) = weight_and_smoothing(self.factor, theta);
         let d = self.differences(&self.square(x));
-        let root = self.squares(&d, nu_squared).map(|s| s.rsqrt());
+        let root = self.inverse_roots(&d, nu_squared);
         let cube = root.each_ref().map(|r| r.pow_tensor_scalar(3));
         Box::new(TvProducts { lower: self, weight: weight * self.scale, nu_squared, d, root, cube })
     }
@@ -213,18 +216,26 @@ impl TvProducts<'_> {
 }
 
 impl Products for TvProducts<'_> {
-    /// The Hessian of a root is r^3 (nu^2 I + (d . d) I - d d^T): no cancellation where |d| >> nu.
+    /// The Hessian of a root is r^3 (nu^2 I + (d . d) I - d d^T), written so that there is no cancellation where |d| >> nu.
     fn hessian(&self, v: &Tensor) -> Tensor {
         let square = self.lower.square(v);
-        let dv = self.lower.differences(&square);
-        let mut u = dv.each_ref().map(|dv| dv * self.nu_squared);
-        if self.lower.variation == Variation::Isotropic {
-            let cross = &self.d[1] * &dv[0] - &self.d[0] * &dv[1];
-            u = [&u[0] + &self.d[1] * &cross, &u[1] - &self.d[0] * &cross];
+        let mut u = self.lower.differences(&square);
+        let cross = match self.lower.variation {
+            Variation::Anisotropic => None,
+            Variation::Isotropic => Some(&self.d[1] * &u[0] - &self.d[0] * &u[1]),
+        };
+        for u in &mut u {
+            let _ = u.g_mul_scalar_(self.nu_squared);
         }
-        let [ux, uy] = u;
+        if let Some(mut cross) = cross {
+            let _ = u[0].addcmul_(&self.d[1], &cross);
+            let _ = u[1].addcmul_(&self.d[0], &cross.neg_());
+        }
+        for (u, cube) in u.iter_mut().zip(&self.cube) {
+            let _ = u.g_mul_(cube);
+        }
         let image = &square * self.lower.scale;
-        self.lower.add_adjoint(&image, [ux * &self.cube[0], uy * &self.cube[1]], self.weight);
+        self.lower.add_adjoint(&image, u, self.weight);
         self.lower.like(v, image)
     }
 
@@ -240,5 +251,54 @@ impl Products for TvProducts<'_> {
         let sum = [0, 1].map(|i| &by_weight[i] * u[0] + &by_smoothing[i] * u[1]);
         let image = self.adjoint(sum);
         image.view([image.size()[0], -1])
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::bilevel::AutogradProducts;
+    use crate::bilevel::gradients;
+
+    /// h in autograd's words.
+    fn by_definition(lower: &TvLower, x: &Tensor, theta: &Tensor) -> Tensor {
+        let (side, square) = (lower.y.size()[1], lower.square(x));
+        let nu_squared = (theta.get(1) * 2.0).exp();
+        let zero = |shape: [i64; 3]| Tensor::zeros(shape, (Kind::Double, x.device()));
+        let n = square.size()[0];
+        let dx = Tensor::cat(&[square.diff::<Tensor>(1, 2, None, None), zero([n, side, 1])], 2);
+        let dy = Tensor::cat(&[square.diff::<Tensor>(1, 1, None, None), zero([n, 1, side])], 1);
+        let root = |s: Tensor| (s + &nu_squared).sqrt();
+        let variation = match lower.variation {
+            Variation::Isotropic => root(dx.square() + dy.square()).sum(Kind::Double),
+            Variation::Anisotropic => {
+                let inside = |s: Tensor, dim: i64| root(s.narrow(dim, 0, side - 1).square()).sum(Kind::Double);
+                inside(dx, 2) + inside(dy, 1)
+            }
+        };
+        let data = (square - &lower.y).square().sum(Kind::Double) * 0.5;
+        (data + theta.get(0).exp() * variation * lower.factor) * lower.scale
+    }
+
+    #[test]
+    fn derivatives_agree_with_double_backward() {
+        tch::manual_seed(1);
+        let random = |shape: &[i64]| Tensor::randn(shape, tch::kind::DOUBLE_CPU);
+        let (y, x, v, theta) = (random(&[2, 16]), random(&[2, 16]), random(&[2, 16]), Tensor::from_slice(&[-1.0, -2.0]));
+        let u = Tensor::from_slice(&[0.3, -0.7]);
+        let close = |a: &Tensor, b: &Tensor| assert!((a - b).abs().max().double_value(&[]) < 1e-12, "{a} {b}");
+        for variation in [Variation::Anisotropic, Variation::Isotropic] {
+            let lower = TvLower::new(&y, 4, variation, 0.5, true).unwrap();
+            let h = |x: &Tensor, theta: &Tensor| by_definition(&lower, x, theta);
+            close(&lower.value(&x, &theta), &h(&x, &theta));
+            let leaves = [&x, &theta].map(|t| t.detach().set_requires_grad(true));
+            let expected = gradients(&h(&leaves[0], &leaves[1]), &[&leaves[0], &leaves[1]], false);
+            close(&lower.grad_x(&x, &theta), &expected[0]);
+            close(&lower.grad_theta(&x, &theta), &expected[1]);
+            let (by_hand, by_autograd) = (lower.products(&x, &theta), AutogradProducts::new(h, &x, &theta));
+            close(&by_hand.hessian(&v), &by_autograd.hessian(&v));
+            close(&by_hand.mixed_transposed(&v), &by_autograd.mixed_transposed(&v));
+            close(&by_hand.mixed(&u), &by_autograd.mixed(&u));
+        }
     }
 }
