@@ -6,7 +6,6 @@ use tch::{Kind, Tensor};
 /// K and the Cholesky factor of K + lambda I, computed once for all steps.
 pub struct Ridge {
     k: Tensor,
-    lambda: f64,
     factor: Tensor,
 }
 
@@ -22,7 +21,7 @@ impl Ridge {
     /// K [n,n] symmetric, float64. Errors if K + lambda I is not positive definite in float64.
     pub fn new(k: &Tensor, lambda: f64) -> Result<Ridge> {
         ensure!(lambda >= 0.0 && lambda.is_finite(), "lambda = {lambda} must not be negative");
-        Ok(Ridge { factor: cholesky(k, 1.0, lambda)?, k: k.shallow_clone(), lambda })
+        Ok(Ridge { factor: cholesky(k, 1.0, lambda)?, k: k.shallow_clone() })
     }
 
     /// Plain ridge regression on targets t [n,c].
@@ -43,18 +42,6 @@ impl Ridge {
             steps.push(step);
         }
         steps
-    }
-
-    /// The limit of the chain with constant weight alpha in [0,1]: coef = alpha (alpha K + lambda I)^-1 y, the ridge fit with
-    /// penalty lambda/alpha; the zero function for alpha = 0.
-    pub fn limit(&self, y: &Tensor, alpha: f64) -> Result<Fit> {
-        let coef = if alpha == 0.0 {
-            y.zeros_like()
-        } else {
-            (y * alpha).cholesky_solve(&cholesky(&self.k, alpha, self.lambda)?, false)
-        };
-        let fit = self.k.matmul(&coef);
-        Ok(Fit { coef, fit })
     }
 
     /// The greedy chain: each step takes the weight that is best on validation data, `kx` = k(x~, X) [m,n], `target` [m,c].
@@ -91,6 +78,17 @@ pub struct AlphaChain {
     /// Validation MSE of each step.
     pub losses: Vec<f64>,
     pub steps: Vec<Fit>,
+}
+
+/// The limit of the chain with constant weight alpha in [0,1]: coef = alpha (alpha K + lambda I)^-1 y, the ridge fit with penalty
+/// lambda/alpha; the zero function for alpha = 0.
+pub fn limit(k: &Tensor, y: &Tensor, alpha: f64, lambda: f64) -> Result<Fit> {
+    let coef = if alpha == 0.0 {
+        y.zeros_like()
+    } else {
+        (y * alpha).cholesky_solve(&cholesky(k, alpha, lambda)?, false)
+    };
+    Ok(Fit { fit: k.matmul(&coef), coef })
 }
 
 /// Lower factor of scale K + lambda I.
@@ -209,10 +207,11 @@ mod tests {
     fn table(alpha: f64) -> Vec<f64> {
         let toy = toy::data();
         let kernel = Kernel::Rbf { gamma: toy::GAMMA };
-        let ridge = Ridge::new(&kernel.matrix(&toy.x, &toy.x).unwrap(), toy::LAMBDA).unwrap();
+        let k = kernel.matrix(&toy.x, &toy.x).unwrap();
+        let ridge = Ridge::new(&k, toy::LAMBDA).unwrap();
         let kx = kernel.matrix(&toy.test_x, &toy.x).unwrap();
         let mut steps = ridge.chain(&toy.y, &[alpha; 6]);
-        steps.push(ridge.limit(&toy.y, alpha).unwrap());
+        steps.push(limit(&k, &toy.y, alpha, toy::LAMBDA).unwrap());
         steps.iter().map(|step| mse(&kx.matmul(&step.coef), &toy.test_y)).collect()
     }
 

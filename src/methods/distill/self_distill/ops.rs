@@ -3,7 +3,7 @@
 use anyhow::{Result, anyhow, bail};
 use tch::Tensor;
 
-use super::chain::{OptimalAlpha, Ridge, Spectral, spectral_limit};
+use super::chain::{OptimalAlpha, Ridge, Spectral, limit, spectral_limit};
 use super::kernel::Kernel;
 use super::loss::{Form, RegForm, data_loss, penalty};
 use crate::bilevel::gradients;
@@ -44,8 +44,7 @@ fn op_spectral(case: &Case) -> Result<Outputs> {
 }
 
 fn op_limit(case: &Case) -> Result<Outputs> {
-    let ridge = Ridge::new(&case.tensor("k")?, case.f64("lambda")?)?;
-    let limit = ridge.limit(&case.tensor("y")?, case.f64("alpha")?)?;
+    let limit = limit(&case.tensor("k")?, &case.tensor("y")?, case.f64("alpha")?, case.f64("lambda")?)?;
     let pred = case.tensor("kx")?.matmul(&limit.coef);
     Ok(Outputs::new().with("pred", pred).with("coef", limit.coef).with("fit", limit.fit))
 }

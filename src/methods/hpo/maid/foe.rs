@@ -110,3 +110,31 @@ fn most_copies(length: i64, pad: i64) -> i64 {
     let copies = |i: i64| 1 + i64::from((1..=pad).contains(&i)) + i64::from((1..=pad).contains(&(length - 1 - i)));
     (0..length).map(copies).max().unwrap_or(1)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::bilevel::largest_eigenvalue;
+
+    #[test]
+    fn smoothness_bounds_the_hessian_where_it_is_largest() {
+        tch::manual_seed(2);
+        let random = |shape: &[i64]| Tensor::randn(shape, tch::kind::DOUBLE_CPU);
+        for pad in [0, 2] {
+            let image = Tensor::zeros([1, 8, 8], tch::kind::DOUBLE_CPU);
+            let lower = FoeLower::new(&image, 3, 3, pad, 0.5, true).unwrap();
+            let theta = random(&[lower.hyper_parameters()]) * 0.5;
+            // All responses are zero on a zero image: every root is at its sharpest.
+            let products = lower.products(&image, &theta);
+            let largest = largest_eigenvalue(|v| products.hessian(v), &random(&[1, 8, 8]), 100);
+            let Curvature { mu, l } = lower.curvature(&theta).unwrap();
+            assert_eq!(mu, 1.0);
+            assert!(largest <= l && l <= 5.0 * largest, "pad {pad}: {largest} {l}");
+        }
+    }
+
+    #[test]
+    fn reflection_repeats_pixels_beside_the_edge() {
+        assert_eq!([most_copies(8, 0), most_copies(8, 2), most_copies(3, 2)], [1, 2, 3]);
+    }
+}

@@ -145,3 +145,26 @@ impl HoagState {
         Ok(HoagRecord { iteration: iteration + 1, g, z_norm, l: step.l, eps: step.eps, decision: step.decision })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_three_decisions() {
+        // incr = 0.5, allowed: 2 + 0.025 + 0.0625 - 0.5.
+        let grow = hoag_step(1.5, 2.0, 1.0, 2.0, 0.1, 0.1);
+        assert_eq!((grow.decision, grow.l, grow.step), (Decision::Grow, 1.9, 1.0 / 1.9));
+        let reject = hoag_step(2.4, 2.0, 1.0, 2.0, 0.1, 0.1);
+        assert_eq!((reject.decision, reject.l, reject.step, reject.eps), (Decision::Reject, 4.0, 0.0, 0.05));
+        let keep = hoag_step(1.7, 2.0, 1.0, 2.0, 0.1, 0.1);
+        assert_eq!((keep.decision, keep.l, keep.step, keep.eps), (Decision::Keep, 2.0, 0.5, 0.1));
+    }
+
+    #[test]
+    fn no_schedule_falls_below_the_floor() {
+        assert_eq!(Schedule::Geometric.next(9, 0.1, 1e-12, 0.9), FLOOR);
+        assert_eq!(Schedule::Cubic.next(9, 1e-10, 1.0, 0.9), FLOOR);
+        assert!((Schedule::Quadratic.next(4, 0.1, 1.0, 0.9) - 0.004).abs() < 1e-17);
+    }
+}

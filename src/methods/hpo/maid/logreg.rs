@@ -111,3 +111,39 @@ impl Products for LogisticProducts<'_> {
         &self.jacobian * u
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::bilevel::largest_eigenvalue;
+
+    fn data() -> (Tensor, Tensor) {
+        tch::manual_seed(4);
+        (Tensor::randn([12, 5], tch::kind::DOUBLE_CPU), Tensor::from_slice(&[0i64, 1, 2]).repeat([4]))
+    }
+
+    #[test]
+    fn curvature_holds_at_any_point() {
+        let (a, labels) = data();
+        let lower = LogisticLower(CrossEntropy::new(&a, &labels).unwrap());
+        let (theta, x) = (Tensor::full([5, 3], -3.0, tch::kind::DOUBLE_CPU), Tensor::zeros([5, 3], tch::kind::DOUBLE_CPU));
+        let Curvature { mu, l } = lower.curvature(&theta).unwrap();
+        let products = lower.products(&x, &theta);
+        let largest = largest_eigenvalue(|v| products.hessian(v), &Tensor::randn([5, 3], tch::kind::DOUBLE_CPU), 60);
+        assert!((mu - (-3.0f64).exp()).abs() < 1e-15 && largest <= l && l <= 2.0 * largest, "{mu} {largest} {l}");
+    }
+
+    #[test]
+    fn a_penalty_that_underflows_is_refused() {
+        let (a, labels) = data();
+        let lower = LogisticLower(CrossEntropy::new(&a, &labels).unwrap());
+        let error = lower.curvature(&Tensor::full([5, 3], -1000.0, tch::kind::DOUBLE_CPU)).unwrap_err();
+        assert!(error.to_string().contains("lower level not strongly convex (mu=0e0)"), "{error}");
+    }
+
+    #[test]
+    fn an_empty_validation_set_is_refused() {
+        let (a, labels) = data();
+        assert!(CrossEntropy::new(&a.narrow(0, 0, 0), &labels.narrow(0, 0, 0)).is_err());
+    }
+}
