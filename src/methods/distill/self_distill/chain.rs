@@ -26,7 +26,7 @@ impl Ridge {
 
     /// Plain ridge regression on targets t [n,c].
     pub fn fit(&self, t: &Tensor) -> Fit {
-        let coef = t.cholesky_solve(&self.factor, false);
+        let coef = solve(&self.factor, t);
         let fit = self.k.matmul(&coef);
         Fit { coef, fit }
     }
@@ -86,7 +86,7 @@ pub fn limit(k: &Tensor, y: &Tensor, alpha: f64, lambda: f64) -> Result<Fit> {
     let coef = if alpha == 0.0 {
         y.zeros_like()
     } else {
-        (y * alpha).cholesky_solve(&cholesky(k, alpha, lambda)?, false)
+        solve(&cholesky(k, alpha, lambda)?, &(y * alpha))
     };
     Ok(Fit { fit: k.matmul(&coef), coef })
 }
@@ -103,6 +103,12 @@ fn cholesky(k: &Tensor, scale: f64, lambda: f64) -> Result<Tensor> {
     let smallest = pivots.min().double_value(&[]);
     ensure!(smallest > k.size()[0] as f64 * f64::EPSILON * largest, singular());
     Ok(factor)
+}
+
+/// (L L^T)^-1 t. Two triangular solves: `cholesky_solve` copies the whole factor at each call.
+fn solve(factor: &Tensor, t: &Tensor) -> Tensor {
+    let half = factor.linalg_solve_triangular(t, false, true, false);
+    factor.tr().linalg_solve_triangular(&half, true, true, false)
 }
 
 /// Mean squared error over all entries.
