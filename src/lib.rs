@@ -15,12 +15,14 @@
 //! | [`data`] | readers, device-resident sets, augmentation, downloads |
 //! | [`metrics`] | cost, latency, accuracy, sparsity |
 //! | [`train`] | the loop and its doors, optimizers, schedules |
+//! | [`bilevel`] | Hessian-vector products, conjugate gradients, certified inner solves |
 //! | [`continual`] | streams of tasks, heads, memory, metrics of continual learning |
 //! | [`pruning`] | what the pruning methods share: scores, plans, structural removal |
 //! | [`methods`] | the methods themselves, and the registry |
 //! | [`report`] | tables, plots, verdicts |
 //! | [`cli`] | the command line |
 
+pub mod bilevel;
 pub mod cli;
 pub mod config;
 pub mod continual;

@@ -22,4 +22,4 @@ mod ops;
 pub mod stream;
 pub mod transform;
 
-pub use ops::ops;
+pub use ops::OPS;

@@ -7,14 +7,12 @@ use super::metrics::{AccuracyMatrix, trace_metrics};
 use super::stream::ClassSplit;
 use crate::ops::{Case, Op, Outputs};
 
-pub fn ops() -> Vec<Op> {
-    vec![
-        Op::new("continual.metrics", metrics),
-        Op::new("continual.trace_metrics", trace),
-        Op::new("continual.split", split),
-        Op::new("continual.scenario_acc", scenario_acc),
-    ]
-}
+pub const OPS: &[Op] = &[
+    Op::new("continual.metrics", metrics),
+    Op::new("continual.trace_metrics", trace),
+    Op::new("continual.split", split),
+    Op::new("continual.scenario_acc", scenario_acc),
+];
 
 fn metrics(case: &Case) -> Result<Outputs> {
     let (rows, tasks) = case.tensor("acc")?.size2()?;

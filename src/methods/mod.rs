@@ -1,6 +1,9 @@
 //! The methods, each under one verb. A method is found by its file name; adding one touches its file, its experiments folder
 //! and one line of [`ALL`].
 
+pub mod continual;
+pub mod distill;
+pub mod hpo;
 pub mod prune;
 
 use anyhow::{Result, bail};
@@ -157,7 +160,14 @@ pub fn find(name: &str) -> Result<&'static Method> {
 pub fn ops() -> &'static [Op] {
     static OPS: OnceLock<Vec<Op>> = OnceLock::new();
     OPS.get_or_init(|| {
-        let shared = [crate::pruning::OPS, crate::pruning::NETWORK_OPS];
+        let shared = [
+            crate::pruning::OPS,
+            crate::pruning::NETWORK_OPS,
+            crate::continual::OPS,
+            continual::stability_gap::OPS,
+            distill::self_distill::OPS,
+            hpo::maid::OPS,
+        ];
         shared.iter().copied().chain(ALL.iter().map(|m| m.ops)).flatten().copied().collect()
     })
 }

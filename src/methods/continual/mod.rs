@@ -1,9 +1,3 @@
-//! Continual learning: keep what earlier tasks taught while learning the next one.
+//! `reglab continual`: learn tasks one after another.
 
 pub mod stability_gap;
-
-use crate::ops::Op;
-
-pub fn ops() -> Vec<Op> {
-    [crate::continual::ops(), stability_gap::ops()].concat()
-}

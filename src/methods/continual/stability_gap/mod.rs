@@ -25,4 +25,4 @@ pub mod lwf;
 mod ops;
 pub mod si;
 
-pub use ops::ops;
+pub use ops::OPS;

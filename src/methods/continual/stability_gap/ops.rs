@@ -8,21 +8,19 @@ use crate::continual::anchor::{quadratic_penalty, quadratic_penalty_grad};
 use crate::continual::curves::{Curves, Trace};
 use crate::ops::{Case, Op, Outputs};
 
-pub fn ops() -> Vec<Op> {
-    vec![
-        Op::new("stability-gap.acc_forg", acc_forg),
-        Op::new("stability-gap.min_acc", min_acc),
-        Op::new("stability-gap.wc_acc", wc_acc),
-        Op::new("stability-gap.windowed", windowed),
-        Op::new("stability-gap.lca", lca),
-        Op::new("stability-gap.gem_project", gem_project),
-        Op::new("stability-gap.agem_project", agem_project),
-        Op::new("stability-gap.ewc", ewc_step),
-        Op::new("stability-gap.lwf", lwf_loss),
-        Op::new("stability-gap.si", si_task),
-        Op::new("stability-gap.er_loss", er_loss),
-    ]
-}
+pub const OPS: &[Op] = &[
+    Op::new("stability-gap.acc_forg", acc_forg),
+    Op::new("stability-gap.min_acc", min_acc),
+    Op::new("stability-gap.wc_acc", wc_acc),
+    Op::new("stability-gap.windowed", windowed),
+    Op::new("stability-gap.lca", lca),
+    Op::new("stability-gap.gem_project", gem_project),
+    Op::new("stability-gap.agem_project", agem_project),
+    Op::new("stability-gap.ewc", ewc_step),
+    Op::new("stability-gap.lwf", lwf_loss),
+    Op::new("stability-gap.si", si_task),
+    Op::new("stability-gap.er_loss", er_loss),
+];
 
 fn curves(case: &Case) -> Result<Curves> {
     let tasks = case.tensor("acc")?.size2()?.1;

@@ -35,7 +35,7 @@ pub fn penalty(net: &Network, groups: &[ChannelGroup], config: &Method) -> Resul
     ensure!(!tables.is_empty(), "the model has no {:?} groups to regularize", config.groups);
     let layers = layers(&tables, config)?;
     let table = GroupTable::concat(tables.into_iter().map(|(_, table)| table))?;
-    Ok(Regularized { penalty: Penalty::new(table, layers, net.store.device())?, channels })
+    Ok(Regularized { penalty: Penalty::new(table, layers)?, channels })
 }
 
 /// Groups inside single weight tensors: all but those of the first layer and of the classifier.

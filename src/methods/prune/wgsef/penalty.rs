@@ -221,7 +221,8 @@ impl Penalty {
 
     /// The scaled norms z_j of all groups, `[m]`, layer after layer.
     pub fn norms<'a>(&self, values: impl Fn(ParamId) -> &'a Tensor) -> Vec<f64> {
-        host(&no_grad(|| self.scaled_norms(&self.squared_norms(values))))
+        let squared = no_grad(|| self.table.sums_on_host(|id| values(id).square()));
+        self.levels.iter().flat_map(|level| envelope::scaled_norms(level.of(&squared), &level.layer.d)).collect()
     }
 
     /// Which groups [`Penalty::project`] keeps, one list a layer.

@@ -1,0 +1,3 @@
+//! `reglab distill`: train a network on outputs of another.
+
+pub mod self_distill;

@@ -1,0 +1,26 @@
+//! Self-distillation with weighted ground truth.
+//!
+//! Borup & Andersen, "Even your Teacher Needs Guidance: Ground-Truth Targets Dampen Regularization Imposed by
+//! Self-Distillation", NeurIPS 2021, arXiv 2102.13088.
+//!
+//! The same model is trained again and again, each time on a mix of the true labels (weight alpha) and its predecessor's outputs
+//! on the training inputs (weight 1-alpha). For kernel ridge regression ([`chain`]) every step is closed form,
+//!   t = alpha y + (1-alpha) y^(tau-1), coef = (K + lambda I)^-1 t, y^(tau) = K coef:
+//! each is a further shrinkage of K's spectrum; alpha = 0 ends at the zero function, alpha > 0 at the ridge fit with penalty
+//! lambda/alpha. The weight that is best for a step on validation data has a closed form too, and the same formula estimates
+//! it for networks ([`loss`]) from one extra training.
+//!
+//! `alpha` weights the *labels* here; much distillation code weights the teacher. lambda is added to K as it is: no 1/n.
+//! Where the published network code penalises the sum of un-squared norms, the default is the paper's squared penalty
+//! (`reg_form`).
+//!
+//! Pitfalls: mix with the fit on the training inputs, never with validation predictions; use float64 (float32 fails for small
+//! lambda); the arg max hides that outputs shrink to 0 at alpha = 0: watch the norm of f.
+
+pub mod chain;
+pub mod kernel;
+pub mod loss;
+mod ops;
+pub mod toy;
+
+pub use ops::OPS;

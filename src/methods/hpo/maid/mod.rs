@@ -1,0 +1,34 @@
+//! MAID, Method of Adaptive Inexact Descent: gradient-based tuning of many hyper-parameters when the inner problem is never
+//! solved exactly.
+//!
+//! Salehi, Mukherjee, Roberts, Ehrhardt, "An adaptively inexact first-order method for bilevel optimization with application
+//! to hyperparameter learning", SIAM J. Mathematics of Data Science 7(3), 2025, arXiv 2308.10098.
+//!
+//! min over theta of f(theta) = g(x^(theta)), x^(theta) = argmin_x h(x, theta). The lower problem is solved to a certified accuracy
+//! eps ([`crate::bilevel::accelerated_gradient`]), the hypergradient z = -B^T q to ||H q - grad g|| <= delta
+//! ([`crate::bilevel::hypergradient`]). If omega, a bound on ||z - grad f|| ([`bound`]), is below (1-eta) ||z||, -z is a descent
+//! direction; a step is accepted when psi <= 0 proves that the exact f falls ([`line_search`]); accuracies tighten where either
+//! fails and loosen after each accepted step ([`descent`]).
+//!
+//! Where the published code and the text differ this follows the text: real momentum in the lower solve (`solver = "gd"` for the
+//! published behaviour), L_g in the bound's constant c, mu a true lower bound of the curvature, q = 0 when grad g is already below
+//! delta, g and ||grad g|| taken again at every new x, a failed line search repeated at higher accuracy without end.
+//! Two things the text leaves open: where the cap ends a lower solve, its certificate takes the place of eps in every bound,
+//! so that no guarantee is lost; a trial step where h or g is not finite, or h not strongly convex, is refused.
+//!
+//! Pitfalls: a mu that is too large voids every certificate; use float64 throughout; MAID pays where a tight inner solve is
+//! expensive (a few thousand gradients), not on small well-conditioned problems.
+
+pub mod bound;
+pub mod descent;
+mod estimate;
+pub mod foe;
+pub mod hoag;
+pub mod line_search;
+pub mod logreg;
+mod ops;
+pub mod quadratic;
+pub mod settings;
+pub mod tv;
+
+pub use ops::OPS;

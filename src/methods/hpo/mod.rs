@@ -1,0 +1,3 @@
+//! `reglab hpo`: tune hyper-parameters.
+
+pub mod maid;
