@@ -1,0 +1,4 @@
+//! Data: label noise and mixing of samples.
+
+pub mod mixup;
+pub mod noise;
