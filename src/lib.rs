@@ -7,9 +7,13 @@
 //! |---|---|
 //! | [`rng`] | seeded host randomness, one counter-based stream a purpose |
 //! | [`params`] | parameters as data: store, view, state-dict files, channel groups |
+//! | [`data`] | label noise and mixing of samples |
 //! | [`models`] | networks as pure functions of (parameters, input) |
 //! | [`ops`] | numeric ground truth: named core functions and their stored cases |
+//! | [`methods`] | the methods, one folder a verb |
 
+pub mod data;
+pub mod methods;
 pub mod models;
 pub mod ops;
 pub mod params;

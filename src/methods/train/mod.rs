@@ -1,0 +1,4 @@
+//! Training-time regularizers.
+
+pub mod elr;
+pub mod weight_compander;
