@@ -14,6 +14,8 @@ mod folder;
 mod idx;
 mod images;
 mod load;
+pub mod mixup;
+pub mod noise;
 mod order;
 mod progress;
 mod root;

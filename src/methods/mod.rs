@@ -5,6 +5,7 @@ pub mod continual;
 pub mod distill;
 pub mod hpo;
 pub mod prune;
+pub mod train;
 
 use anyhow::{Result, bail};
 use std::sync::OnceLock;
@@ -167,6 +168,8 @@ pub fn ops() -> &'static [Op] {
             continual::stability_gap::OPS,
             distill::self_distill::OPS,
             hpo::maid::OPS,
+            train::elr::OPS,
+            train::weight_compander::OPS,
         ];
         shared.iter().copied().chain(ALL.iter().map(|m| m.ops)).flatten().copied().collect()
     })
