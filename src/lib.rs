@@ -9,6 +9,7 @@
 //! | [`params`] | parameters as data: store, view, state-dict files, channel groups |
 //! | [`models`] | networks as pure functions of (parameters, input) |
 //! | [`bilevel`] | nested minimisation: lower solve, Hessian and mixed products, hypergradients |
+//! | [`search`] | black-box search over hyper-parameters: space, samplers, pruners, journal |
 //! | [`ops`] | numeric ground truth: named core functions and their stored cases |
 //! | [`methods`] | the published methods, by verb |
 
@@ -18,3 +19,4 @@ pub mod models;
 pub mod ops;
 pub mod params;
 pub mod rng;
+pub mod search;

@@ -76,7 +76,12 @@ mod tests {
 
     #[test]
     fn a_small_right_hand_side_gives_zero() {
-        let solved = conjugate_gradients(product(Tensor::eye(2, tch::kind::DOUBLE_CPU)), &Tensor::from_slice(&[3.0, 4.0]), 5.0, 9);
+        let solved = conjugate_gradients(
+            product(Tensor::eye(2, tch::kind::DOUBLE_CPU)),
+            &Tensor::from_slice(&[3.0, 4.0]),
+            5.0,
+            9,
+        );
         let solved = solved.unwrap();
         assert_eq!((solved.iterations, solved.residual), (0, 5.0));
         assert_eq!(Vec::<f64>::try_from(solved.q).unwrap(), [0.0, 0.0]);

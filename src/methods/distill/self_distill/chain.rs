@@ -49,7 +49,14 @@ impl Ridge {
     ///
     /// A step is affine in its weight, f = alpha f^(1) + (1-alpha) g with g fitted to the teacher alone, so no further solve is
     /// needed once the weight is known.
-    pub fn alpha_chain(&self, y: &Tensor, kx: &Tensor, target: &Tensor, steps: usize, clip: bool) -> Result<AlphaChain> {
+    pub fn alpha_chain(
+        &self,
+        y: &Tensor,
+        kx: &Tensor,
+        target: &Tensor,
+        steps: usize,
+        clip: bool,
+    ) -> Result<AlphaChain> {
         ensure!(steps >= 1, "steps = 0: at least one fit is needed");
         ensure!(kx.size()[0] > 0, "the validation split is empty: the best weight needs validation data");
         let first = self.fit(y);
@@ -83,11 +90,7 @@ pub struct AlphaChain {
 /// The limit of the chain with constant weight alpha in [0,1]: coef = alpha (alpha K + lambda I)^-1 y, the ridge fit with penalty
 /// lambda/alpha; the zero function for alpha = 0.
 pub fn limit(k: &Tensor, y: &Tensor, alpha: f64, lambda: f64) -> Result<Fit> {
-    let coef = if alpha == 0.0 {
-        y.zeros_like()
-    } else {
-        solve(&cholesky(k, alpha, lambda)?, &(y * alpha))
-    };
+    let coef = if alpha == 0.0 { y.zeros_like() } else { solve(&cholesky(k, alpha, lambda)?, &(y * alpha)) };
     Ok(Fit { fit: k.matmul(&coef), coef })
 }
 

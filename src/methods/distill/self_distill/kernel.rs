@@ -92,7 +92,10 @@ pub fn check_matrix(k: &Tensor) -> Result<()> {
     ensure!(size.len() == 2 && size[0] == size[1], "the kernel matrix has shape {size:?}; it must be square");
     ensure!(k.isfinite().all().int64_value(&[]) == 1, "the kernel matrix holds a value that is not finite");
     let asymmetry = (k - k.tr()).abs().max().double_value(&[]);
-    ensure!(asymmetry <= SYMMETRY, "the kernel matrix is not symmetric: K and K^T differ by {asymmetry:e} (at most {SYMMETRY:e})");
+    ensure!(
+        asymmetry <= SYMMETRY,
+        "the kernel matrix is not symmetric: K and K^T differ by {asymmetry:e} (at most {SYMMETRY:e})"
+    );
     Ok(())
 }
 
@@ -132,7 +135,10 @@ mod tests {
                 let row = |t: &Tensor, i: i64| Vec::<f64>::try_from(t.get(i)).unwrap();
                 let expected = by_hand(kernel, &row(&x, i), &row(&z, j));
                 let actual = k.double_value(&[i, j]);
-                assert!((actual - expected).abs() <= 1e-9 * expected.abs(), "{kernel:?} [{i},{j}]: {actual} {expected}");
+                assert!(
+                    (actual - expected).abs() <= 1e-9 * expected.abs(),
+                    "{kernel:?} [{i},{j}]: {actual} {expected}"
+                );
             }
         }
     }

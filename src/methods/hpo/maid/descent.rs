@@ -173,7 +173,17 @@ impl<'a> Maid<'a> {
                     self.accept(theta, x, step);
                     let Scalars { eps, delta, alpha, .. } = self.state.scalars;
                     let Direction { z_norm, omega, here, .. } = direction;
-                    return Ok(Continue(Record { g_before: here.g, g, z_norm, omega, step, eps, delta, alpha, ..record }));
+                    return Ok(Continue(Record {
+                        g_before: here.g,
+                        g,
+                        z_norm,
+                        omega,
+                        step,
+                        eps,
+                        delta,
+                        alpha,
+                        ..record
+                    }));
                 }
                 Continue(None) => {
                     record.n_fail += 1;
@@ -195,7 +205,8 @@ impl<'a> Maid<'a> {
             if self.spent() {
                 return Ok(Break(Stop::Budget));
             }
-            let (theta, eps, delta) = (self.state.theta.shallow_clone(), self.state.scalars.eps, self.state.scalars.delta);
+            let (theta, eps, delta) =
+                (self.state.theta.shallow_clone(), self.state.scalars.eps, self.state.scalars.delta);
             let Solution { x, certificate, .. } = self.lower_solve(&theta, &self.state.x.shallow_clone(), eps)?;
             if !certificate.is_finite() {
                 bail!("the gradient of h is not finite at outer iteration {}", record.iteration);
@@ -356,7 +367,14 @@ mod tests {
     }
 
     fn settings(iterations: u64) -> Settings {
-        Settings { iterations, eps0: 1.0, delta0: 1.0, alpha0: 100.0, descent_test: DescentTest::Exact, ..Settings::default() }
+        Settings {
+            iterations,
+            eps0: 1.0,
+            delta0: 1.0,
+            alpha0: 100.0,
+            descent_test: DescentTest::Exact,
+            ..Settings::default()
+        }
     }
 
     fn begin(problem: &Bilevel, settings: Settings) -> Maid<'_> {
@@ -404,7 +422,10 @@ mod tests {
                 break;
             }
         }
-        assert_eq!(Vec::<f64>::try_from(&whole.state().theta).unwrap(), Vec::<f64>::try_from(&second.state().theta).unwrap());
+        assert_eq!(
+            Vec::<f64>::try_from(&whole.state().theta).unwrap(),
+            Vec::<f64>::try_from(&second.state().theta).unwrap()
+        );
     }
 
     #[test]

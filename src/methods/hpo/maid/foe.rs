@@ -100,7 +100,10 @@ impl Lower for FoeLower {
         let lambda = ((t - s).exp().view([-1, 1, 1]) * power).sum_dim_intlist(0, false, Kind::Double).max();
         let copies: i64 = [1, 2].map(|dim| most_copies(self.y.size()[dim], self.pad)).iter().product();
         let l = (1.0 + self.factor * (t0.exp() * lambda).double_value(&[]) * copies as f64) * self.scale;
-        ensure!(l.is_finite(), "lower level not smooth (L={l:e}): a weight, smoothing or filter of theta is out of range");
+        ensure!(
+            l.is_finite(),
+            "lower level not smooth (L={l:e}): a weight, smoothing or filter of theta is out of range"
+        );
         Ok(Curvature { mu: self.scale, l })
     }
 }

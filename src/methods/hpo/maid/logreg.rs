@@ -126,7 +126,8 @@ mod tests {
     fn curvature_holds_at_any_point() {
         let (a, labels) = data();
         let lower = LogisticLower(CrossEntropy::new(&a, &labels).unwrap());
-        let (theta, x) = (Tensor::full([5, 3], -3.0, tch::kind::DOUBLE_CPU), Tensor::zeros([5, 3], tch::kind::DOUBLE_CPU));
+        let (theta, x) =
+            (Tensor::full([5, 3], -3.0, tch::kind::DOUBLE_CPU), Tensor::zeros([5, 3], tch::kind::DOUBLE_CPU));
         let Curvature { mu, l } = lower.curvature(&theta).unwrap();
         let products = lower.products(&x, &theta);
         let largest = largest_eigenvalue(|v| products.hessian(v), &Tensor::randn([5, 3], tch::kind::DOUBLE_CPU), 60);

@@ -183,7 +183,8 @@ fn op_hoag_step(case: &Case) -> Result<Outputs> {
     };
     let eps_old = scalar(case, "eps_old")?;
     let eps_new = schedule.next(count(case, "k")? as u64, case.f64("eps0")?, eps_old, case.f64("rho")?);
-    let (g, g_old, z_norm, l) = (scalar(case, "g")?, scalar(case, "g_old")?, scalar(case, "z_norm")?, scalar(case, "L")?);
+    let (g, g_old, z_norm, l) =
+        (scalar(case, "g")?, scalar(case, "g_old")?, scalar(case, "z_norm")?, scalar(case, "L")?);
     let step = hoag_step(g, g_old, z_norm, l, eps_old, eps_new);
     let decision: i64 = match step.decision {
         Decision::Grow => 0,

@@ -284,7 +284,8 @@ mod tests {
     fn derivatives_agree_with_double_backward() {
         tch::manual_seed(1);
         let random = |shape: &[i64]| Tensor::randn(shape, tch::kind::DOUBLE_CPU);
-        let (y, x, v, theta) = (random(&[2, 16]), random(&[2, 16]), random(&[2, 16]), Tensor::from_slice(&[-1.0, -2.0]));
+        let (y, x, v, theta) =
+            (random(&[2, 16]), random(&[2, 16]), random(&[2, 16]), Tensor::from_slice(&[-1.0, -2.0]));
         let u = Tensor::from_slice(&[0.3, -0.7]);
         let close = |a: &Tensor, b: &Tensor| assert!((a - b).abs().max().double_value(&[]) < 1e-12, "{a} {b}");
         for variation in [Variation::Anisotropic, Variation::Isotropic] {
