@@ -1,6 +1,7 @@
 //! Finds libtorch, sets the run path, compiles `src/native` and keeps the CUDA half linked where it is installed.
 
 use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::{env, fs};
 
 fn main() {
@@ -13,6 +14,7 @@ fn main() {
     run_path(&root);
     keep_cuda_linked(&root);
     native(&root);
+    revision();
 }
 
 /// The libtorch folder (`lib/`, `include/`): LIBTORCH, which `.cargo/config.toml` points at `.libtorch/torch`.
@@ -53,15 +55,16 @@ fn keep_cuda_linked(root: &Path) {
 
 /// The C++ side: one file per idea under `src/native`, a thin C interface, called from `src/native/mod.rs`.
 fn native(root: &Path) {
-    println!("cargo:rerun-if-changed=src/native");
+    // A new C++ file comes with a new line of mod.rs; its Rust halves must not recompile the C++.
+    println!("cargo:rerun-if-changed=src/native/mod.rs");
+    println!("cargo:rerun-if-changed=src/native/bridge.h");
     let sources: Vec<PathBuf> = fs::read_dir("src/native")
-        .into_iter()
-        .flatten()
+        .expect("src/native is part of the sources")
         .filter_map(|entry| Some(entry.ok()?.path()))
         .filter(|path| path.extension().is_some_and(|e| e == "cpp"))
         .collect();
-    if sources.is_empty() {
-        return;
+    for source in &sources {
+        println!("cargo:rerun-if-changed={}", source.display());
     }
     cc::Build::new()
         .cpp(true)
@@ -76,4 +79,15 @@ fn native(root: &Path) {
     for lib in ["torch_cpu", "c10"] {
         println!("cargo:rustc-link-lib=dylib={lib}");
     }
+}
+
+/// The source revision, for the record that every run keeps.
+fn revision() {
+    println!("cargo:rerun-if-changed=.git/logs/HEAD");
+    let git = |args: &[&str]| {
+        let output = Command::new("git").args(args).output().ok().filter(|o| o.status.success())?;
+        Some(String::from_utf8_lossy(&output.stdout).trim().to_owned())
+    };
+    let revision = git(&["rev-parse", "--short=12", "HEAD"]).unwrap_or_else(|| "unknown".into());
+    println!("cargo:rustc-env=REGLAB_REVISION={revision}");
 }

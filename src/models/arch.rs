@@ -1,10 +1,15 @@
 //! The description a network is built from: the `[model]` table of a configuration and the `arch` entry of a checkpoint.
 
-use anyhow::{Result, ensure};
+use anyhow::{Result, bail, ensure};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{Model, mlp::Mlp};
+use super::Model;
+use super::lenet5::{Lenet5, Lenet5Arch};
+use super::mlp::{Mlp, MlpArch};
+use super::mobilenet_v1::{MobilenetV1, MobilenetV1Arch};
+use super::resnet::{CifarResnetArch, Resnet, ResnetArch};
+use super::vgg16_bn::{Vgg16Bn, Vgg16BnArch};
 use crate::params::{Builder, Init, ParamStore};
 
 /// How weights start.
@@ -34,30 +39,17 @@ impl InitScheme {
     }
 }
 
-/// A multi-layer perceptron with ReLU between its layers; inputs are flattened.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields, default)]
-pub struct MlpArch {
-    /// Values per sample (0: taken from the data set).
-    pub inputs: i64,
-    /// Width of each hidden layer.
-    pub hidden: Vec<i64>,
-    /// Outputs (0: taken from the data set).
-    pub classes: i64,
-    pub init: InitScheme,
-}
-
-impl Default for MlpArch {
-    fn default() -> MlpArch {
-        MlpArch { inputs: 0, hidden: vec![256], classes: 0, init: InitScheme::default() }
-    }
-}
-
-/// A network by name and shape.
+/// A network by name and shape. It describes cut networks too: their widths are listed.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(tag = "name", rename_all = "kebab-case")]
 pub enum Arch {
     Mlp(MlpArch),
+    Lenet5(Lenet5Arch),
+    CifarResnet(CifarResnetArch),
+    Resnet18(ResnetArch),
+    Resnet34(ResnetArch),
+    Vgg16Bn(Vgg16BnArch),
+    MobilenetV1(MobilenetV1Arch),
 }
 
 impl Default for Arch {
@@ -70,20 +62,38 @@ impl Arch {
     /// Fills what the data decides: the sample's shape `[C, H, W]` and the number of classes. A size that is given and
     /// differs is an error.
     pub fn fit_data(&mut self, sample: &[i64], classes: i64) -> Result<()> {
-        match self {
+        let (input, own_classes) = match self {
             Arch::Mlp(mlp) => {
                 fill("model.inputs", &mut mlp.inputs, sample.iter().product())?;
-                fill("model.classes", &mut mlp.classes, classes)
+                return fill("model.classes", &mut mlp.classes, classes);
             }
-        }
+            Arch::Lenet5(a) => (&mut a.input, &mut a.classes),
+            Arch::CifarResnet(a) => (&mut a.input, &mut a.classes),
+            Arch::Resnet18(a) | Arch::Resnet34(a) => (&mut a.input, &mut a.classes),
+            Arch::Vgg16Bn(a) => (&mut a.input, &mut a.classes),
+            Arch::MobilenetV1(a) => (&mut a.input, &mut a.classes),
+        };
+        let &[channels, height, width] = sample else {
+            bail!("the model needs images [channels, height, width], the data has samples of shape {sample:?}")
+        };
+        fill("model.input (channels)", &mut input[0], channels)?;
+        fill("model.input (height)", &mut input[1], height)?;
+        fill("model.input (width)", &mut input[2], width)?;
+        fill("model.classes", own_classes, classes)
     }
 
     /// Registers the parameters in `store` (initial values from `seed`) and returns the network.
     pub fn build(&self, store: &mut ParamStore, seed: u64) -> Result<Box<dyn Model>> {
         let mut b = Builder::new(store, seed);
-        match self {
-            Arch::Mlp(mlp) => Ok(Box::new(Mlp::new(&mut b, mlp)?)),
-        }
+        Ok(match self {
+            Arch::Mlp(a) => Box::new(Mlp::new(&mut b, a)?),
+            Arch::Lenet5(a) => Box::new(Lenet5::new(&mut b, a)?),
+            Arch::CifarResnet(a) => Box::new(Resnet::new(&mut b, self.clone(), a.layout()?)?),
+            Arch::Resnet18(a) => Box::new(Resnet::new(&mut b, self.clone(), a.layout([2, 2, 2, 2]))?),
+            Arch::Resnet34(a) => Box::new(Resnet::new(&mut b, self.clone(), a.layout([3, 4, 6, 3]))?),
+            Arch::Vgg16Bn(a) => Box::new(Vgg16Bn::new(&mut b, a)?),
+            Arch::MobilenetV1(a) => Box::new(MobilenetV1::new(&mut b, a)?),
+        })
     }
 }
 
@@ -91,4 +101,49 @@ fn fill(key: &str, field: &mut i64, from_data: i64) -> Result<()> {
     ensure!(*field == 0 || *field == from_data, "{key} = {field}, but the data has {from_data}");
     *field = from_data;
     Ok(())
+}
+
+/// Refuses zero or negative sizes of field `model.<key>`.
+pub(super) fn positive(key: &str, sizes: &[i64]) -> Result<()> {
+    ensure!(sizes.iter().all(|&n| n > 0), "model.{key} must be positive everywhere, got {sizes:?}");
+    Ok(())
+}
+
+/// Refuses a list `model.<key>` of another length.
+pub(super) fn length(key: &str, list: &[i64], needed: usize) -> Result<()> {
+    ensure!(list.len() == needed, "model.{key} must have {needed} entries, got {} ({list:?})", list.len());
+    Ok(())
+}
+
+/// The number of flags that are true, as a width.
+pub(super) fn kept(flags: &[bool]) -> i64 {
+    flags.iter().filter(|&&keep| keep).count() as i64
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_data_fill_what_is_open_and_contradict_what_differs() {
+        let mut arch: Arch = serde_json::from_str(r#"{"name": "lenet5"}"#).unwrap();
+        arch.fit_data(&[1, 28, 28], 10).unwrap();
+        let Arch::Lenet5(lenet) = &arch else { panic!("{arch:?}") };
+        assert_eq!((lenet.input, lenet.classes), ([1, 28, 28], 10));
+        let message = arch.fit_data(&[1, 32, 32], 10).unwrap_err().to_string();
+        assert_eq!(message, "model.input (height) = 28, but the data has 32");
+        assert!(arch.fit_data(&[64], 10).unwrap_err().to_string().contains("[64]"));
+    }
+
+    #[test]
+    fn every_name_reads_back_and_refuses_unknown_fields() {
+        let names = ["mlp", "lenet5", "cifar-resnet", "resnet18", "resnet34", "vgg16-bn", "mobilenet-v1"];
+        for name in names {
+            let arch: Arch = serde_json::from_str(&format!(r#"{{"name": "{name}"}}"#)).unwrap();
+            let text = serde_json::to_string(&arch).unwrap();
+            assert_eq!(serde_json::from_str::<Arch>(&text).unwrap(), arch);
+            let wrong = serde_json::from_str::<Arch>(&format!(r#"{{"name": "{name}", "widht": 3}}"#));
+            assert!(wrong.unwrap_err().to_string().contains("widht"), "{name}");
+        }
+    }
 }

@@ -5,7 +5,9 @@ use tch::Tensor;
 
 use crate::params::{ParamId, View};
 
-/// Reads or replaces activations by site name (`fc1`, `layer1.0.conv1`): the `activations` door of a method.
+/// Reads or replaces activations by site name: the `activations` door of a method. Sites: a ReLU output under the name of the
+/// layer that made it (`fc1`, `layer1.0.conv1`); in residual networks also the output of a block (`layer1.0`) and its
+/// residual branch before the addition (`layer1.0.branch`).
 pub trait Taps {
     fn tap(&self, site: &str, activation: Tensor) -> Tensor;
 }

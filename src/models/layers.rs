@@ -4,7 +4,7 @@
 use tch::{Tensor, no_grad};
 
 use super::{Cx, InitScheme, LayerCost};
-use crate::params::{Builder, Init, ParamId, Role};
+use crate::params::{Builder, Init, ParamId, ParamStore, Role};
 
 /// y = x W^T + b, W `[out, in]`.
 pub struct Linear {
@@ -18,6 +18,16 @@ impl Linear {
         let weight = b.tensor("weight", Role::Weight, &[outputs, inputs], init.weight(inputs));
         let bias = bias.then(|| b.tensor("bias", Role::Bias, &[outputs], init.bias(inputs)));
         Linear { name: b.name().to_owned(), weight, bias }
+    }
+
+    /// Weight, then bias if there is one.
+    pub fn params(&self) -> Vec<ParamId> {
+        [Some(self.weight), self.bias].into_iter().flatten().collect()
+    }
+
+    /// Number of outputs.
+    pub fn outputs(&self, store: &ParamStore) -> usize {
+        store.get(self.weight).size()[0] as usize
     }
 
     /// `[.., in]` to `[.., out]`.
@@ -92,18 +102,35 @@ impl Conv2d {
         Conv2d { name: b.name().to_owned(), weight, bias, stride: c.stride, padding: c.padding, groups: c.groups }
     }
 
+    /// Weight, then bias if there is one.
+    pub fn params(&self) -> Vec<ParamId> {
+        [Some(self.weight), self.bias].into_iter().flatten().collect()
+    }
+
+    /// Number of output channels.
+    pub fn outputs(&self, store: &ParamStore) -> usize {
+        store.get(self.weight).size()[0] as usize
+    }
+
     /// `[N, in, H, W]` to `[N, out, H', W']`.
     pub fn forward(&self, cx: &Cx, x: &Tensor) -> Tensor {
         let weight = cx.get(self.weight);
         let bias = self.bias.map(|id| cx.get(id));
         let y = x.conv2d(weight, bias, [self.stride, self.stride], [self.padding, self.padding], [1, 1], self.groups);
         cx.count(|| {
-            let (weights, output) = (weight.numel() as i64, y.size()[1..].to_vec());
-            let params = weights + bias.map_or(0, |b| b.numel() as i64);
-            LayerCost { layer: self.name.clone(), macs: weights * output[1] * output[2], params, output }
+            let output = y.size()[1..].to_vec();
+            let (macs, params) = conv_cost(&weight.size(), bias.is_some(), &output[1..]);
+            LayerCost { layer: self.name.clone(), macs, params, output }
         });
         y
     }
+}
+
+/// (MACs, parameters) of a convolution with weight `[out, in/groups, kh, kw]` and output map `[H, W]`: every weight is used
+/// once at every output position.
+pub fn conv_cost(weight: &[i64], bias: bool, map: &[i64]) -> (i64, i64) {
+    let weights: i64 = weight.iter().product();
+    (weights * map.iter().product::<i64>(), weights + if bias { weight[0] } else { 0 })
 }
 
 /// Batch normalization over all but the channel dimension; in training mode the running statistics move in place.
@@ -114,6 +141,8 @@ pub struct BatchNorm {
     pub running_mean: ParamId,
     pub running_var: ParamId,
     pub tracked: ParamId,
+    /// Added to the variance before its root.
+    pub eps: f64,
 }
 
 impl BatchNorm {
@@ -128,10 +157,11 @@ impl BatchNorm {
             running_mean: b.tensor("running_mean", Role::Buffer, &[channels], Init::Constant(0.0)),
             running_var: b.tensor("running_var", Role::Buffer, &[channels], Init::Constant(1.0)),
             tracked: b.tensor("num_batches_tracked", Role::Counter, &[], Init::Constant(0.0)),
+            eps: Self::EPS,
         }
     }
 
-    /// All tensors that carry one value a channel.
+    /// Scale, shift and the running statistics: everything that carries one value a channel.
     pub fn per_channel(&self) -> [ParamId; 4] {
         [self.weight, self.bias, self.running_mean, self.running_var]
     }
@@ -148,6 +178,11 @@ impl BatchNorm {
             params: 2 * weight.numel() as i64,
             output: x.size()[1..].to_vec(),
         });
-        x.batch_norm(Some(weight), Some(bias), Some(mean), Some(var), cx.train, Self::MOMENTUM, Self::EPS, true)
+        x.batch_norm(Some(weight), Some(bias), Some(mean), Some(var), cx.train, Self::MOMENTUM, self.eps, true)
     }
+}
+
+/// Mean over the map: `[N, C, H, W]` to `[N, C]`.
+pub fn global_average(x: &Tensor) -> Tensor {
+    x.mean_dim([2i64, 3].as_slice(), false, None)
 }

@@ -1,13 +1,34 @@
 //! Multi-layer perceptron: fc1, relu, fc2, relu, ..., last layer.
 
-use anyhow::{Result, ensure};
+use anyhow::Result;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
 use tch::Tensor;
 
-use super::arch::MlpArch;
+use super::arch::{kept, positive};
 use super::layers::Linear;
-use super::{Arch, Cx, Model};
-use crate::params::channels::{ChannelGroup, Member, Part};
+use super::{Arch, Cx, InitScheme, Model};
+use crate::params::channels::ChannelGroup;
 use crate::params::{Builder, ParamId, ParamStore};
+
+/// A multi-layer perceptron with ReLU between its layers; inputs are flattened.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct MlpArch {
+    /// Values per sample (0: taken from the data set).
+    pub inputs: i64,
+    /// Width of each hidden layer.
+    pub hidden: Vec<i64>,
+    /// Outputs (0: taken from the data set).
+    pub classes: i64,
+    pub init: InitScheme,
+}
+
+impl Default for MlpArch {
+    fn default() -> MlpArch {
+        MlpArch { inputs: 0, hidden: vec![256], classes: 0, init: InitScheme::default() }
+    }
+}
 
 pub struct Mlp {
     arch: MlpArch,
@@ -17,7 +38,7 @@ pub struct Mlp {
 impl Mlp {
     pub fn new(b: &mut Builder, arch: &MlpArch) -> Result<Mlp> {
         let widths = [&[arch.inputs], &arch.hidden[..], &[arch.classes]].concat();
-        ensure!(widths.iter().all(|&w| w > 0), "model: every width of an mlp must be positive, got {widths:?}");
+        positive("inputs, hidden and classes", &widths)?;
         let layer =
             |(i, w): (usize, &[i64])| Linear::new(&mut b.part(format!("fc{}", i + 1)), w[0], w[1], true, arch.init);
         Ok(Mlp { arch: arch.clone(), layers: widths.windows(2).enumerate().map(layer).collect() })
@@ -40,32 +61,20 @@ impl Model for Mlp {
     }
 
     fn classifier(&self) -> Vec<ParamId> {
-        [Some(self.last().weight), self.last().bias].into_iter().flatten().collect()
+        self.last().params()
     }
 
     /// Each hidden layer's neurons: row and bias here, column in the next layer.
-    fn channel_groups(&self, _store: &ParamStore) -> Vec<ChannelGroup> {
-        let group = |(pair, &width): (&[Linear], &i64)| {
-            let len = width as usize;
-            let member = |param, dim, part| Member { param, dim, part, first: 0, len, span: 1 };
-            let bias = pair[0].bias.map(|bias| member(bias, 0, Part::Producer));
-            let members = [
-                Some(member(pair[0].weight, 0, Part::Producer)),
-                bias,
-                Some(member(pair[1].weight, 1, Part::Consumer)),
-            ];
-            ChannelGroup {
-                name: pair[0].name.clone(),
-                channels: len,
-                inner: true,
-                members: members.into_iter().flatten().collect(),
-            }
+    fn channel_groups(&self, store: &ParamStore) -> Vec<ChannelGroup> {
+        let group = |pair: &[Linear]| {
+            let (layer, next) = (&pair[0], &pair[1]);
+            ChannelGroup::inner(&layer.name, layer.outputs(store)).producer(layer.params()).consumer(next.weight, 1)
         };
-        self.layers.windows(2).zip(&self.arch.hidden).map(group).collect()
+        self.layers.windows(2).map(group).collect()
     }
 
     fn cut(&self, keep: &[Vec<bool>]) -> Arch {
-        let hidden = keep.iter().map(|flags| flags.iter().filter(|&&k| k).count() as i64).collect();
+        let hidden = keep.iter().map(|flags| kept(flags)).collect();
         Arch::Mlp(MlpArch { hidden, ..self.arch.clone() })
     }
 }

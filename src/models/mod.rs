@@ -2,16 +2,29 @@
 //! it owns no tensors.
 
 mod arch;
+pub mod checkpoint;
 mod context;
 pub mod layers;
+mod lenet5;
 mod mlp;
+mod mobilenet_v1;
+pub mod resnet;
+#[cfg(test)]
+pub mod testing;
+mod vgg16_bn;
 
 pub use arch::{Arch, InitScheme};
 pub use context::{Cost, Cx, LayerCost, Taps};
+pub use lenet5::Lenet5Arch;
+pub use mlp::MlpArch;
+pub use mobilenet_v1::MobilenetV1Arch;
+pub use resnet::{CifarResnetArch, ResnetArch};
+pub use vgg16_bn::Vgg16BnArch;
 
-use tch::Tensor;
+use anyhow::Result;
+use tch::{Device, Tensor};
 
-use crate::params::{ParamId, ParamStore, channels::ChannelGroup};
+use crate::params::{ParamId, ParamStore, View, channels::ChannelGroup};
 
 /// A network. `forward` maps `[N, ...]` inputs to `[N, classes]` logits.
 pub trait Model {
@@ -23,10 +36,31 @@ pub trait Model {
     /// The parameters of the last layer (weight, then bias if there is one).
     fn classifier(&self) -> Vec<ParamId>;
 
-    /// The groups of coupled channels that may be cut, in the order of the network. Never the outputs of the classifier nor
-    /// the inputs of the first layer.
+    /// The groups of coupled channels that may be cut: inner groups in the order of the network, then residual streams. Never
+    /// the outputs of the classifier nor the inputs of the first layer.
     fn channel_groups(&self, store: &ParamStore) -> Vec<ChannelGroup>;
 
     /// The architecture after cutting the channels of `channel_groups` whose flag is false.
     fn cut(&self, keep: &[Vec<bool>]) -> Arch;
+}
+
+/// A network with its description and its parameters: what is built, cut, saved and loaded as one.
+pub struct Network {
+    pub arch: Arch,
+    pub store: ParamStore,
+    pub model: Box<dyn Model>,
+}
+
+impl Network {
+    /// A fresh network on `device`, its initial values from `seed`.
+    pub fn build(arch: Arch, seed: u64, device: Device) -> Result<Network> {
+        let mut store = ParamStore::new(device);
+        let model = arch.build(&mut store, seed)?;
+        Ok(Network { arch, store, model })
+    }
+
+    /// Logits in evaluation mode, without gradients.
+    pub fn evaluate(&self, x: &Tensor) -> Tensor {
+        tch::no_grad(|| self.model.forward(&Cx::eval(&View::plain(&self.store)), x))
+    }
 }

@@ -2,6 +2,8 @@
 //! can feed it stored inputs and compare with stored outputs on their own device (`reglab selftest`, `cargo test --test oracles`).
 
 mod case;
+pub mod check;
+pub mod gradient;
 mod selftest;
 
 pub use case::{Case, IntoOutput, Outputs};

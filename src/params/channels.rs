@@ -1,6 +1,8 @@
 //! Coupled channels: which slices of which tensors belong to one channel, and how to cut them out.
 
-use tch::Tensor;
+use anyhow::{Result, ensure};
+use std::ops::Range;
+use tch::{Tensor, no_grad};
 
 use super::{ParamId, ParamStore};
 
@@ -38,9 +40,51 @@ pub struct ChannelGroup {
     /// True when no residual addition couples it: the group lies inside one block.
     pub inner: bool,
     pub members: Vec<Member>,
+    /// The parameters of the residual branch that disappears as a whole when no channel stays. Empty: at least one must stay.
+    pub branch: Vec<ParamId>,
 }
 
 impl ChannelGroup {
+    /// A group inside one block, without members yet.
+    pub fn inner(name: &str, channels: usize) -> ChannelGroup {
+        ChannelGroup { name: name.to_owned(), channels, inner: true, members: Vec::new(), branch: Vec::new() }
+    }
+
+    /// A residual stream, without members yet.
+    pub fn stream(name: &str, channels: usize) -> ChannelGroup {
+        ChannelGroup { inner: false, ..ChannelGroup::inner(name, channels) }
+    }
+
+    /// Adds tensors that carry the group channels `at`: rows for producers and norms, columns for consumers.
+    pub fn couple(&mut self, part: Part, params: impl IntoIterator<Item = ParamId>, at: Range<usize>) {
+        let dim = if part == Part::Consumer { 1 } else { 0 };
+        let member = |param| Member { param, dim, part, first: at.start, len: at.len(), span: 1 };
+        self.members.extend(params.into_iter().map(member));
+    }
+
+    pub fn producer(mut self, params: impl IntoIterator<Item = ParamId>) -> ChannelGroup {
+        self.couple(Part::Producer, params, 0..self.channels);
+        self
+    }
+
+    pub fn norm(mut self, params: impl IntoIterator<Item = ParamId>) -> ChannelGroup {
+        self.couple(Part::Norm, params, 0..self.channels);
+        self
+    }
+
+    /// A layer whose columns read the group; `span` columns a channel (H*W after flattening a map, else 1).
+    pub fn consumer(mut self, param: ParamId, span: i64) -> ChannelGroup {
+        let span = span as usize;
+        self.members.push(Member { param, dim: 1, part: Part::Consumer, first: 0, len: self.channels, span });
+        self
+    }
+
+    /// The branch that disappears when no channel stays.
+    pub fn removable(mut self, branch: impl IntoIterator<Item = ParamId>) -> ChannelGroup {
+        self.branch.extend(branch);
+        self
+    }
+
     pub fn members(&self, part: Part) -> impl Iterator<Item = &Member> {
         self.members.iter().filter(move |m| m.part == part)
     }
@@ -66,6 +110,23 @@ impl Member {
     }
 }
 
+/// Refuses a plan that does not fit the network: another number of groups or channels, or nothing left of a tensor that
+/// must stay.
+pub fn check_keep(store: &ParamStore, groups: &[ChannelGroup], keep: &[Vec<bool>]) -> Result<()> {
+    let (planned, present) = (keep.len(), groups.len());
+    ensure!(planned == present, "the plan has {planned} channel groups, the network has {present}");
+    for (group, keep) in groups.iter().zip(keep) {
+        let (name, flags, channels) = (&group.name, keep.len(), group.channels);
+        ensure!(flags == channels, "the plan for {name} has {flags} entries, the layer has {channels} channels");
+        let removed = !group.branch.is_empty() && !keep.contains(&true);
+        for member in &group.members {
+            let stays = removed || keep[member.first..member.first + member.len].contains(&true);
+            ensure!(stays, "the plan for {name} leaves no channel of {}", store.name(member.param));
+        }
+    }
+    Ok(())
+}
+
 /// The tensors of `store` with the channels cut whose flag is false; `keep[g]` has one flag for each channel of `groups[g]`.
 /// Tensors of no group come back whole.
 pub fn cut_tensors(store: &ParamStore, groups: &[ChannelGroup], keep: &[Vec<bool>]) -> Vec<Tensor> {
@@ -79,25 +140,26 @@ pub fn cut_tensors(store: &ParamStore, groups: &[ChannelGroup], keep: &[Vec<bool
     tensors
 }
 
-/// Zeroes the producer and norm slices of the cut channels in place: the masked full net that a cut net must equal.
+/// Zeroes the producer and norm slices of the cut channels in place, and branches that lost all their channels as a whole:
+/// the masked full net that a cut net must equal. Running statistics stay: beta = gamma = 0 silences a channel.
 pub fn mask_tensors(store: &ParamStore, groups: &[ChannelGroup], keep: &[Vec<bool>]) {
     for (group, keep) in groups.iter().zip(keep) {
-        for member in group.members.iter().filter(|m| m.part != Part::Consumer) {
-            let param = store.param(member.param);
-            if !param.trainable {
-                continue; // running statistics: beta = gamma = 0 already silences the channel
-            }
+        let trainable = |id: &ParamId| store.role(*id).trainable();
+        for member in group.members.iter().filter(|m| m.part != Part::Consumer && trainable(&m.param)) {
+            let tensor = store.get(member.param).detach();
             let flags: Vec<f32> = keep[member.first..member.first + member.len]
                 .iter()
                 .flat_map(|&k| std::iter::repeat_n(f32::from(u8::from(k)), member.span))
                 .collect();
-            let mut shape = vec![1; param.tensor.dim()];
+            let mut shape = vec![1; tensor.dim()];
             shape[member.dim as usize] = -1;
-            let mask = Tensor::from_slice(&flags)
-                .to_device(store.device())
-                .to_kind(param.tensor.kind())
-                .view(shape.as_slice());
-            store.assign(member.param, &(param.tensor.detach() * mask));
+            let mask = Tensor::from_slice(&flags).to_device(store.device()).to_kind(tensor.kind());
+            store.assign(member.param, &(tensor * mask.view(shape.as_slice())));
+        }
+        if !keep.contains(&true) {
+            for &id in group.branch.iter().filter(|id| trainable(id)) {
+                let _ = no_grad(|| store.get(id).detach().zero_());
+            }
         }
     }
 }

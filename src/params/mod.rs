@@ -2,6 +2,7 @@
 
 pub mod channels;
 pub mod file;
+pub mod groups;
 mod init;
 mod store;
 mod view;

@@ -1,6 +1,6 @@
 //! Every tensor of a network, in order, under its PyTorch state-dict name.
 
-use anyhow::{Result, bail};
+use anyhow::{Result, bail, ensure};
 use std::collections::HashMap;
 use tch::{Device, Kind, Tensor};
 
@@ -116,6 +116,16 @@ impl ParamStore {
     /// Overwrites the values of one tensor in place (same shape; the kind is converted).
     pub fn assign(&self, id: ParamId, value: &Tensor) {
         tch::no_grad(|| self.get(id).detach().copy_(value));
+    }
+
+    /// Puts another tensor in place of one: same shape, but its kind (float64, say) is taken over.
+    pub fn replace(&mut self, id: ParamId, tensor: &Tensor) -> Result<()> {
+        let device = self.device;
+        let param = &mut self.params[id.0];
+        let (name, given, needed) = (&param.name, tensor.size(), param.tensor.size());
+        ensure!(given == needed, "tensor {name} has shape {given:?}, the model needs {needed:?}");
+        param.tensor = tensor.detach().to_device(device).copy().set_requires_grad(param.trainable);
+        Ok(())
     }
 
     /// A store of its own with equal values: a teacher, an EMA, the previous task.

@@ -4,7 +4,6 @@
 //! writer, who finds it under the lock and so knows that its author is gone.
 
 use anyhow::{Context, Result, anyhow, ensure};
-use fs4::FileExt;
 use serde::{Deserialize, Serialize};
 use std::fs::{File, OpenOptions};
 use std::io::{Read, Seek, SeekFrom, Write};
@@ -189,9 +188,9 @@ impl Journal {
     }
 
     fn locked<T>(&mut self, work: impl FnOnce(&mut Journal) -> Result<T>) -> Result<T> {
-        FileExt::lock(&self.file).with_context(|| format!("cannot lock {}", self.path.display()))?;
+        self.file.lock().with_context(|| format!("cannot lock {}", self.path.display()))?;
         let result = self.catch_up().and_then(|()| work(self));
-        FileExt::unlock(&self.file).with_context(|| format!("cannot unlock {}", self.path.display()))?;
+        self.file.unlock().with_context(|| format!("cannot unlock {}", self.path.display()))?;
         result
     }
 

@@ -1,9 +1,3 @@
-//! Distillation.
+//! `reglab distill`: train a network on outputs of another.
 
 pub mod self_distill;
-
-use crate::ops::Op;
-
-pub fn ops() -> Vec<Op> {
-    self_distill::OPS.to_vec()
-}

@@ -1,9 +1,3 @@
-//! Tuning of hyper-parameters.
+//! `reglab hpo`: tune hyper-parameters.
 
 pub mod maid;
-
-use crate::ops::Op;
-
-pub fn ops() -> Vec<Op> {
-    maid::OPS.to_vec()
-}

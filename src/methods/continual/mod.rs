@@ -1,0 +1,3 @@
+//! `reglab continual`: learn tasks one after another.
+
+pub mod stability_gap;

@@ -1,0 +1,61 @@
+//! Learning without forgetting: L = CE + alpha KD, where the model after the last task teaches its answers on the
+//! current batch. KD = (1/B) sum_b sum_{u in old units} q_u (ln q_u - ln p_u), q and p the softmax of (logits / tau) of
+//! the old and the current model over all units of the head. There is no factor tau^2, and since the old units are
+//! picked after the softmax the sum is not a divergence: it may be slightly negative.
+
+use tch::{Kind, Tensor};
+
+/// KD of logits and the old model's logits `[B, C]`; `active` `[U]` int64: the old units. 0-d; the gradient flows to
+/// `logits`.
+pub fn distillation(logits: &Tensor, old_logits: &Tensor, active: &Tensor, temperature: f64) -> Tensor {
+    let units = |logits: &Tensor| (logits / temperature).log_softmax(-1, logits.kind()).index_select(1, active);
+    let (log_p, log_q) = (units(logits), units(&old_logits.detach()));
+    (log_q.exp() * (&log_q - log_p)).sum(logits.kind()) / logits.size()[0] as f64
+}
+
+/// Task-incremental: the sum over old heads of KD over each head alone. `edges` `[T+1]` of the old tasks: head t owns
+/// the columns `edges[t]..edges[t+1]`.
+pub fn distillation_of_heads(logits: &Tensor, old_logits: &Tensor, edges: &[i64], temperature: f64) -> Tensor {
+    let head = |e: &[i64]| {
+        let width = e[1] - e[0];
+        let all = Tensor::arange(width, (Kind::Int64, logits.device()));
+        distillation(&logits.narrow(1, e[0], width), &old_logits.narrow(1, e[0], width), &all, temperature)
+    };
+    edges.windows(2).map(head).fold(Tensor::zeros([], (logits.kind(), logits.device())), |sum, kd| sum + kd)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use tch::Device;
+
+    const CPU: (Kind, Device) = (Kind::Double, Device::Cpu);
+
+    fn units(units: &[i64]) -> Tensor {
+        Tensor::from_slice(units)
+    }
+
+    #[test]
+    fn a_model_that_has_not_moved_has_no_loss() {
+        let logits = Tensor::randn([4, 6], CPU);
+        assert_eq!(distillation(&logits, &logits, &units(&[0, 3]), 2.0).double_value(&[]), 0.0);
+        assert_eq!(distillation(&logits, &Tensor::randn([4, 6], CPU), &units(&[]), 2.0).double_value(&[]), 0.0);
+    }
+
+    #[test]
+    fn the_old_units_are_picked_after_the_softmax() {
+        // p has moved towards the old unit: ln q - ln p < 0.
+        let (old, new) = (Tensor::from_slice2(&[[0.0, 0.0]]), Tensor::from_slice2(&[[2.0, 0.0]]));
+        assert!(distillation(&new, &old, &units(&[0]), 2.0).double_value(&[]) < 0.0);
+        assert!(distillation(&new, &old, &units(&[0, 1]), 2.0).double_value(&[]) > 0.0);
+    }
+
+    #[test]
+    fn heads_are_distilled_one_by_one() {
+        let (old, new) = (Tensor::randn([3, 6], CPU), Tensor::randn([3, 6], CPU));
+        let head = |first| distillation(&new.narrow(1, first, 2), &old.narrow(1, first, 2), &units(&[0, 1]), 2.0);
+        let both = distillation_of_heads(&new, &old, &[0, 2, 4], 2.0);
+        assert!((head(0) + head(2)).allclose(&both, 1e-12, 0.0, false));
+        assert_eq!(distillation_of_heads(&new, &old, &[0], 2.0).double_value(&[]), 0.0);
+    }
+}

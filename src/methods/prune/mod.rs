@@ -1,0 +1,4 @@
+//! `reglab prune`: remove channels and weights.
+
+mod freeze;
+pub mod wgsef;

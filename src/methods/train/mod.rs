@@ -1,0 +1,4 @@
+//! `reglab train`: regularize an ordinary training run.
+
+pub mod elr;
+pub mod weight_compander;

@@ -1,0 +1,6 @@
+//! What is measured on networks and their outputs.
+
+pub mod classification;
+pub mod cost;
+pub mod latency;
+pub mod sparsity;

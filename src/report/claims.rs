@@ -1,0 +1,138 @@
+//! claims.toml: the paper's numbers, and for each preset what must hold here.
+
+use anyhow::{Context, Result, bail, ensure};
+use serde::Deserialize;
+use std::collections::BTreeMap;
+
+use super::statistics::number;
+use super::{Record, Sample};
+
+/// A method's claims file.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Claims {
+    /// The paper's numbers, for the report.
+    #[serde(default)]
+    pub paper: Vec<PaperClaim>,
+    /// What must hold, by preset.
+    #[serde(default)]
+    pub preset: BTreeMap<String, PresetClaims>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PaperClaim {
+    pub id: String,
+    pub setting: String,
+    pub metric: String,
+    /// As the paper prints it; "unknown" where it could not be read.
+    pub paper: String,
+    pub baseline: String,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PresetClaims {
+    /// Seeds 0..seeds of every arm.
+    pub seeds: u64,
+    pub claim: Vec<Claim>,
+}
+
+/// One expectation on the mean over seeds of a summary metric: `metric` of `arm`, less `than_metric` (default: the same) of
+/// `than` (default: the same arm), must lie in [at_least, at_most]. `over` = "ratio" divides instead; `every` judges each
+/// seed by itself.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Claim {
+    /// The expectation in words.
+    pub says: String,
+    pub arm: String,
+    pub metric: String,
+    pub than: Option<String>,
+    pub than_metric: Option<String>,
+    /// Divide instead of subtracting.
+    #[serde(default)]
+    pub ratio: bool,
+    /// Every seed must satisfy it, not only the mean.
+    #[serde(default)]
+    pub every: bool,
+    pub at_least: Option<f64>,
+    pub at_most: Option<f64>,
+}
+
+/// How a claim came out.
+pub struct Verdict {
+    pub holds: bool,
+    /// The measured number with its standard error, and the bound.
+    pub measured: String,
+}
+
+impl Claims {
+    pub fn parse(method: &str, text: &str) -> Result<Claims> {
+        toml::from_str(text).with_context(|| format!("claims.toml of {method}"))
+    }
+
+    /// The claims of a preset.
+    pub fn of_preset(&self, method: &str, preset: &str) -> Result<&PresetClaims> {
+        let names: Vec<&str> = self.preset.keys().map(String::as_str).collect();
+        self.preset.get(preset).with_context(|| {
+            format!("{method} claims nothing for the preset {preset}; it does for {}", names.join(", "))
+        })
+    }
+}
+
+impl Claim {
+    /// Judges the claim on finished runs.
+    pub fn judge(&self, records: &[Record]) -> Result<Verdict> {
+        let sample = self.sample(records)?;
+        let low = self.at_least.unwrap_or(f64::NEG_INFINITY);
+        let high = self.at_most.unwrap_or(f64::INFINITY);
+        ensure!(
+            self.at_least.is_some() || self.at_most.is_some(),
+            "claim {:?} has neither at_least nor at_most",
+            self.says
+        );
+        let inside = |x: f64| x >= low && x <= high;
+        let holds = if self.every { sample.0.iter().all(|&x| inside(x)) } else { inside(sample.mean()) };
+        let error = sample.error().map_or(String::new(), |e| format!(" (s.e. {})", number(e)));
+        let worst = sample.0.iter().copied().find(|&x| !inside(x)).filter(|_| self.every);
+        let worst = worst.map_or(String::new(), |x| format!(", worst seed {}", number(x)));
+        let low = self.at_least.map(|b| format!(">= {}", number(b)));
+        let high = self.at_most.map(|b| format!("<= {}", number(b)));
+        let bound = [low, high].into_iter().flatten().collect::<Vec<_>>().join(" and ");
+        let measured = format!("{}{error}{worst}, n = {}, needed {bound}", number(sample.mean()), sample.n());
+        Ok(Verdict { holds, measured })
+    }
+
+    /// The value of each seed, paired by seed where two arms are compared.
+    fn sample(&self, records: &[Record]) -> Result<Sample> {
+        let values = self.values(records, &self.arm, &self.metric)?;
+        let compared = self.than.is_some() || self.than_metric.is_some();
+        if !compared {
+            return Ok(Sample(values.into_iter().map(|(_, x)| x).collect()));
+        }
+        let arm = self.than.as_ref().unwrap_or(&self.arm);
+        let other = self.values(records, arm, self.than_metric.as_ref().unwrap_or(&self.metric))?;
+        let combine = |x: f64, y: f64| if self.ratio { x / y } else { x - y };
+        let pair = |&(seed, x): &(i64, f64)| other.iter().find(|(s, _)| *s == seed).map(|(_, y)| combine(x, *y));
+        let pairs: Vec<f64> = values.iter().filter_map(pair).collect();
+        ensure!(!pairs.is_empty(), "no seed of {} and {arm} is done", self.arm);
+        Ok(Sample(pairs))
+    }
+
+    fn values(&self, records: &[Record], arm: &str, metric: &str) -> Result<Vec<(i64, f64)>> {
+        let mut values = Vec::new();
+        for record in records.iter().filter(|r| r.arm == arm) {
+            if record.status != "done" {
+                bail!("{} is {}", record.folder.display(), record.status);
+            }
+            let value = record.metric(metric);
+            values.push((
+                record.seed,
+                value.with_context(|| format!("{} has no metric {metric}", record.folder.display()))?,
+            ));
+        }
+        ensure!(!values.is_empty(), "no run of the arm {arm}");
+        Ok(values)
+    }
+}

@@ -1,0 +1,64 @@
+//! Mean, spread and standard error of one metric over seeds.
+
+#[derive(Clone, Debug, Default)]
+pub struct Sample(pub Vec<f64>);
+
+impl Sample {
+    pub fn n(&self) -> usize {
+        self.0.len()
+    }
+
+    pub fn mean(&self) -> f64 {
+        self.0.iter().sum::<f64>() / self.n() as f64
+    }
+
+    /// Standard deviation with n - 1; none for a single value.
+    pub fn std(&self) -> Option<f64> {
+        let mean = self.mean();
+        let squares: f64 = self.0.iter().map(|x| (x - mean).powi(2)).sum();
+        (self.n() > 1).then(|| (squares / (self.n() - 1) as f64).sqrt())
+    }
+
+    /// Standard error of the mean.
+    pub fn error(&self) -> Option<f64> {
+        self.std().map(|s| s / (self.n() as f64).sqrt())
+    }
+
+    /// `0.953 +- 0.004`, or just the value.
+    pub fn show(&self) -> String {
+        match self.std() {
+            Some(std) => format!("{} +- {}", number(self.mean()), number(std)),
+            None => number(self.mean()),
+        }
+    }
+}
+
+/// A number for people: four significant digits, whole numbers whole.
+pub fn number(x: f64) -> String {
+    let size = x.abs();
+    if x.fract() == 0.0 && size < 1e15 {
+        format!("{x}")
+    } else if (1e-3..1e5).contains(&size) {
+        let digits = (3 - size.log10().floor() as i32).clamp(0, 6) as usize;
+        format!("{x:.digits$}")
+    } else {
+        format!("{x:.3e}")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn spread_of_a_known_sample() {
+        let sample = Sample(vec![1.0, 2.0, 3.0, 4.0]);
+        assert_eq!(sample.mean(), 2.5);
+        assert!((sample.std().unwrap() - 1.2909944487358056).abs() < 1e-15);
+        assert!((sample.error().unwrap() - 0.6454972243679028).abs() < 1e-15);
+        assert_eq!(Sample(vec![0.5]).std(), None);
+        assert_eq!(number(0.95312), "0.9531");
+        assert_eq!(number(26.0), "26");
+        assert_eq!(number(1.5e-7), "1.500e-7");
+    }
+}

@@ -1,0 +1,24 @@
+//! The training loop and what it is made of.
+
+mod clip;
+mod config;
+mod doors;
+mod ema;
+mod evaluate;
+mod fit;
+mod optimizer;
+mod schedule;
+mod setup;
+mod source;
+mod window;
+
+pub use clip::{clip_grad_norm, clip_grad_value};
+pub use config::{Precision, TrainConfig};
+pub use doors::{Doors, EpochEnd, Pass, Step, Terms};
+pub use ema::Ema;
+pub use evaluate::{Evaluation, evaluate, logits};
+pub use fit::{Fit, Outcome, Trainer, fit, view};
+pub use optimizer::{Optimizer, OptimizerConfig, OptimizerKind, ParamGroup};
+pub use schedule::{Clock, ScheduleConfig, ScheduleKind};
+pub use setup::{Supervised, build_network, load_data, load_weights};
+pub use source::{Shuffled, Source};
