@@ -141,6 +141,12 @@ impl<'a> Maid<'a> {
         &self.settings
     }
 
+    /// Goes on from another state of the same problem.
+    pub fn load(&mut self, state: State) -> Result<()> {
+        *self = Maid::resume(self.problem, self.settings.clone(), state)?;
+        Ok(())
+    }
+
     /// One outer iteration: tries until a step is accepted or the run is over.
     pub fn iterate(&mut self) -> Result<Outcome> {
         let (start, before) = (Instant::now(), self.state.scalars.work);

@@ -1,11 +1,12 @@
 //! Baseline HOAG (Pedregosa 2016): approximate gradient with a prescribed sequence of accuracies.
 
-use anyhow::Result;
+use anyhow::{Result, ensure};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::time::Instant;
 use tch::Tensor;
 
+use super::descent::Stop;
 use super::settings::Settings;
 use crate::bilevel::{Bilevel, Work, accelerated_gradient, hypergradient, norm};
 
@@ -104,12 +105,24 @@ pub struct HoagRecord {
     pub l: f64,
     pub eps: f64,
     pub decision: Decision,
+    /// theta moved by step z; 0 where the step was rejected.
+    pub step: f64,
 }
 
 impl HoagState {
     pub fn start(theta: &Tensor, x: &Tensor, eps0: f64) -> HoagState {
         let scalars = HoagScalars { eps: eps0, l: None, g_old: None, iteration: 0, work: Work::default() };
         HoagState { theta: theta.copy(), x: x.copy(), scalars }
+    }
+
+    /// Whether the iterations or the work are spent.
+    pub fn over(&self, settings: &Settings) -> Option<Stop> {
+        let HoagScalars { iteration, work, .. } = self.scalars;
+        if iteration >= settings.iterations {
+            Some(Stop::Iterations)
+        } else {
+            (settings.budget > 0 && work.units() >= settings.budget).then_some(Stop::Budget)
+        }
     }
 
     /// Solves to eps, takes z, moves by the heuristic. Of `settings`, eps0, the caps and the solver are used.
@@ -130,6 +143,11 @@ impl HoagState {
         work.hessian_products += solved.iterations as u64;
 
         let z_norm = norm(&solved.z);
+        ensure!(
+            g.is_finite() && z_norm.is_finite(),
+            "g = {g} or ||z|| = {z_norm} is not finite at iteration {}",
+            iteration + 1
+        );
         let l = l.unwrap_or(if z_norm > 1e-3 { z_norm / (theta.numel() as f64).sqrt() } else { 1.0 });
         let eps_new = schedule.next(iteration, settings.eps0, eps, GEOMETRIC);
         let step = hoag_step(g, g_old.unwrap_or(f64::INFINITY), z_norm, l, eps, eps_new);
@@ -142,7 +160,8 @@ impl HoagState {
         self.scalars.l = Some(step.l);
         self.scalars.eps = step.eps;
         self.scalars.iteration += 1;
-        Ok(HoagRecord { iteration: iteration + 1, g, z_norm, l: step.l, eps: step.eps, decision: step.decision })
+        let HoagStep { decision, l, step, eps } = step;
+        Ok(HoagRecord { iteration: iteration + 1, g, z_norm, l, eps, decision, step })
     }
 }
 

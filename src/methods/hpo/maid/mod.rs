@@ -18,8 +18,14 @@
 //!
 //! Pitfalls: a mu that is too large voids every certificate; use float64 throughout; MAID pays where a tight inner solve is
 //! expensive (a few thousand gradients), not on small well-conditioned problems.
+//!
+//! The run: `build` makes the problem, `algorithm` is what moves theta (MAID, its fixed-accuracy ablation, or the baseline
+//! [`hoag`]), `run` the loop, its table and its pictures.
 
+mod algorithm;
 pub mod bound;
+mod build;
+mod config;
 pub mod descent;
 mod estimate;
 pub mod foe;
@@ -28,7 +34,43 @@ pub mod line_search;
 pub mod logreg;
 mod ops;
 pub mod quadratic;
+mod run;
 pub mod settings;
 pub mod tv;
 
+pub use config::Config;
 pub use ops::OPS;
+
+use anyhow::Result;
+
+use crate::methods::{Definition, Verb, claims, presets};
+use crate::ops::Op;
+use crate::run::{Run, Summary};
+
+pub struct Maid;
+
+impl Definition for Maid {
+    type Experiment = Config;
+
+    const NAME: &'static str = "maid";
+    const VERB: Verb = Verb::Hpo;
+    const PAPER: &'static str = "Salehi, Mukherjee, Roberts, Ehrhardt: An adaptively inexact first-order method for bilevel optimization with application to hyperparameter learning, SIAM J. Mathematics of Data Science 7(3), 2025, arXiv 2308.10098";
+    const ABOUT: &'static str =
+        "Tune many hyper-parameters by inexact gradients whose accuracy and step size choose themselves";
+    const PRESETS: &'static [(&'static str, &'static str)] = presets!("maid");
+    const CLAIMS: &'static str = claims!("maid");
+    const HEADLINE: &'static [&'static str] = &[
+        "upper_loss_start",
+        "upper_loss",
+        "psnr",
+        "test_accuracy",
+        "accepted_steps",
+        "inner_gradients",
+        "hessian_products",
+    ];
+    const OPS: &'static [Op] = OPS;
+
+    fn run(experiment: Config, run: &mut Run) -> Result<Summary> {
+        run::run(experiment, run)
+    }
+}

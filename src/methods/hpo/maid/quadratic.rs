@@ -112,3 +112,12 @@ impl Upper for QuadraticUpper {
         self.smoothness
     }
 }
+
+/// min over theta of f, in closed form: x^(theta) = H^-1 A2^T (b2 - A3 theta) is affine in theta.
+pub fn optimum([a1, a2, a3]: [&Tensor; 3], [b1, b2]: [&Tensor; 2]) -> f64 {
+    let hessian = a2.tr().matmul(a2);
+    let solve = |rhs: &Tensor| Tensor::linalg_solve(&hessian, rhs, true);
+    let (slope, offset) = (a1.matmul(&solve(&a2.tr().matmul(a3))), a1.mv(&solve(&a2.tr().mv(b2))) - b1);
+    let theta = Tensor::linalg_solve(&slope.tr().matmul(&slope), &slope.tr().mv(&offset), true);
+    (offset - slope.mv(&theta)).square().sum(Kind::Double).double_value(&[]) * 0.5
+}

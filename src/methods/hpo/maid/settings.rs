@@ -41,7 +41,7 @@ impl Solver {
 
 /// The `[method]` fields of the descent.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields, default)]
+#[serde(default)]
 pub struct Settings {
     /// Outer iterations K.
     pub iterations: u64,
@@ -79,9 +79,11 @@ pub struct Settings {
     pub descent_test: DescentTest,
     /// g is convex: its lower bound needs no quadratic term.
     pub g_convex: bool,
-    /// Ablation: eps and delta never change; a failing line search ends the run.
+    /// Ablation: eps and delta never change; a failing line search ends the run. Set by `algorithm = "fixed"`.
+    #[serde(skip)]
     pub fixed_eps: bool,
-    /// Seed of the random directions of the estimates.
+    /// Seed of the random directions of the estimates: the run's.
+    #[serde(skip)]
     pub seed: u64,
 }
 
