@@ -1,28 +1,31 @@
-//! What moves theta, one outer iteration at a time, with a state that can be stored: MAID (adaptive or fixed) or HOAG.
+//! What moves theta, one outer iteration at a time, with a state that can be stored: MAID (adaptive or fixed), HOAG, or
+//! derivative-free search.
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use serde::{Deserialize, Serialize};
 use std::collections::HashMap;
 use std::ops::ControlFlow::{self, Break, Continue};
 use tch::Tensor;
 
+use super::black_box::{BlackBox, Trials, Tried};
 use super::build::Task;
 use super::config;
 use super::descent::{Maid, Outcome, Record, Scalars, State, Stop};
 use super::hoag::{Decision, HoagScalars, HoagState, Schedule};
 use super::settings::Settings;
 use crate::bilevel::{Bilevel, Work};
+use crate::search::Sampler;
 
 /// A row of maid.csv: one outer iteration.
-#[derive(Clone, Copy, Debug, Serialize)]
+#[derive(Clone, Copy, Debug, Default, Serialize)]
 pub struct Row {
     pub iteration: u64,
-    /// g at the accepted accuracy: after the step (HOAG: before it).
+    /// g at the accepted accuracy: after the step (HOAG: before it; search: the best so far).
     pub loss: f64,
     pub z_norm: f64,
     /// The bound on ||z - grad f||; empty without a descent test.
     pub omega: f64,
-    /// The step taken; 0 where HOAG rejected it.
+    /// The step taken; 0 where HOAG rejected it. Search: how far theta moved.
     pub step_size: f64,
     /// Accuracies and first step of the next iteration.
     pub eps: f64,
@@ -44,19 +47,25 @@ pub struct Row {
 pub enum Algorithm<'a> {
     Maid(Maid<'a>),
     Hoag { problem: &'a Bilevel, settings: Settings, schedule: Schedule, state: HoagState },
+    BlackBox(BlackBox<'a>),
 }
 
-/// The numbers of either; with theta and x, all there is to store.
+/// The numbers of each; with theta and x, all there is to store.
 #[derive(Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 enum Numbers {
     Maid(Scalars),
     Hoag(HoagScalars),
+    BlackBox(Trials),
 }
 
 impl<'a> Algorithm<'a> {
     pub fn start(task: &'a Task, method: &config::Method, seed: u64) -> Result<Algorithm<'a>> {
         let (problem, settings) = (&task.problem, method.settings(seed));
+        let search = |sampler: Sampler| -> Result<Algorithm<'a>> {
+            let settings = method.settings(seed);
+            Ok(Algorithm::BlackBox(BlackBox::start(problem, settings, sampler, method.range, &task.theta, &task.x)?))
+        };
         Ok(match method.algorithm {
             config::Algorithm::Maid | config::Algorithm::Fixed => {
                 Algorithm::Maid(Maid::start(problem, settings, &task.theta, &task.x)?)
@@ -65,6 +74,8 @@ impl<'a> Algorithm<'a> {
                 let state = HoagState::start(&task.theta, &task.x, settings.eps0);
                 Algorithm::Hoag { problem, settings, schedule: method.schedule, state }
             }
+            config::Algorithm::NelderMead => search(Sampler::NelderMead)?,
+            config::Algorithm::Tpe => search(Sampler::Tpe)?,
         })
     }
 
@@ -72,6 +83,7 @@ impl<'a> Algorithm<'a> {
         match self {
             Algorithm::Maid(maid) => &maid.state().theta,
             Algorithm::Hoag { state, .. } => &state.theta,
+            Algorithm::BlackBox(search) => &search.theta,
         }
     }
 
@@ -79,6 +91,7 @@ impl<'a> Algorithm<'a> {
         match self {
             Algorithm::Maid(maid) => &maid.state().x,
             Algorithm::Hoag { state, .. } => &state.x,
+            Algorithm::BlackBox(search) => &search.x,
         }
     }
 
@@ -87,6 +100,7 @@ impl<'a> Algorithm<'a> {
         match self {
             Algorithm::Maid(maid) => maid.state().scalars.iteration,
             Algorithm::Hoag { state, .. } => state.scalars.iteration,
+            Algorithm::BlackBox(search) => search.iteration(),
         }
     }
 
@@ -94,6 +108,7 @@ impl<'a> Algorithm<'a> {
         match self {
             Algorithm::Maid(maid) => maid.state().scalars.work,
             Algorithm::Hoag { state, .. } => state.scalars.work,
+            Algorithm::BlackBox(search) => search.trials.work,
         }
     }
 
@@ -119,11 +134,25 @@ impl<'a> Algorithm<'a> {
                     delta: record.eps,
                     alpha: 1.0 / record.l,
                     backtracks: u64::from(record.decision == Decision::Reject),
-                    failed_searches: 0,
-                    tightenings: 0,
-                    inner_gradients: 0,
-                    hessian_products: 0,
-                    cost: 0,
+                    ..Row::default()
+                }
+            }
+            Algorithm::BlackBox(search) => {
+                if let Some(stop) = search.over() {
+                    return Ok(Break(stop));
+                }
+                let Tried { best, moved } = search.iterate()?;
+                let (iteration, unknown) = (search.iteration(), f64::NAN);
+                Row {
+                    iteration,
+                    loss: best,
+                    z_norm: unknown,
+                    omega: unknown,
+                    step_size: moved,
+                    eps: search.eps(),
+                    delta: unknown,
+                    alpha: unknown,
+                    ..Row::default()
                 }
             }
         };
@@ -137,6 +166,7 @@ impl<'a> Algorithm<'a> {
         let numbers = match self {
             Algorithm::Maid(maid) => Numbers::Maid(maid.state().scalars),
             Algorithm::Hoag { state, .. } => Numbers::Hoag(state.scalars),
+            Algorithm::BlackBox(search) => Numbers::BlackBox(search.trials.clone()),
         };
         Ok(vec![
             ("theta".into(), self.theta().shallow_clone()),
@@ -156,7 +186,8 @@ impl<'a> Algorithm<'a> {
                 *state = HoagState { theta, x, scalars };
                 Ok(())
             }
-            _ => anyhow::bail!("the checkpoint is of another algorithm"),
+            (Algorithm::BlackBox(search), Numbers::BlackBox(trials)) => search.load(theta, x, trials),
+            _ => bail!("the checkpoint is of another algorithm"),
         }
     }
 }
@@ -175,9 +206,7 @@ impl From<Record> for Row {
             backtracks: record.n_backtrack,
             failed_searches: record.n_fail,
             tightenings: record.n_tighten,
-            inner_gradients: 0,
-            hessian_products: 0,
-            cost: 0,
+            ..Row::default()
         }
     }
 }
@@ -209,9 +238,11 @@ mod tests {
 
     #[test]
     fn each_algorithm_goes_on_from_its_tensors() {
-        for algorithm in [config::Algorithm::Maid, config::Algorithm::Hoag] {
+        use config::Algorithm::{Hoag, Maid, NelderMead, Tpe};
+        for algorithm in [Maid, Hoag, NelderMead, Tpe] {
             let mut config = Config::default();
             config.method.problem = config::Problem::Quadratic;
+            config.method.quadratic.rows = 50;
             config.method.algorithm = algorithm;
             let task = Task::build(&config, 0, Device::Cpu, Path::new("")).unwrap();
             let begin = || Algorithm::start(&task, &config.method, 0).unwrap();

@@ -48,6 +48,10 @@ pub enum Algorithm {
     Fixed,
     /// HOAG (Pedregosa 2016): accuracies by `schedule`, steps by a heuristic.
     Hoag,
+    /// Derivative-free: the simplex method, for at most ten hyper-parameters; every lower solve to eps0.
+    NelderMead,
+    /// Derivative-free: the tree-structured Parzen estimator; every lower solve to eps0.
+    Tpe,
 }
 
 /// What the upper level of logreg is measured on.
@@ -61,7 +65,7 @@ pub enum UpperData {
     Test,
 }
 
-#[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
 pub struct Method {
     pub problem: Problem,
@@ -71,7 +75,10 @@ pub struct Method {
     /// First hyper-parameters; empty: the problem's own. quadratic: one value for all (1). logreg: one for all (-3). tv: log
     /// weight, log smoothing (-5, -5). foe: log weight and log smoothing of every filter (-3, -3).
     pub theta0: Vec<f64>,
-    /// Constants of MAID (HOAG uses iterations, budget, eps0, the caps and the solver).
+    /// Derivative-free search looks in theta0 +- this.
+    #[schemars(range(min = 0.0))]
+    pub range: f64,
+    /// Constants of MAID (HOAG uses iterations, budget, eps0, the caps and the solver; derivative-free search those but cg_cap).
     #[serde(flatten)]
     pub settings: Settings,
     pub judge: JudgeConfig,
@@ -215,19 +222,30 @@ impl Default for ImageConfig {
     }
 }
 
-#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Config {
     pub method: Method,
-    /// Of logreg.
+    /// Of logreg, which needs validation images (`data.val`) unless `method.logreg.upper` is test.
     pub data: DataConfig,
     pub images: ImageConfig,
 }
 
-impl Default for Config {
-    fn default() -> Config {
-        let data = DataConfig { train: 400, val: 400, ..DataConfig::default() };
-        Config { method: Method::default(), data, images: ImageConfig::default() }
+impl Default for Method {
+    fn default() -> Method {
+        Method {
+            problem: Problem::default(),
+            algorithm: Algorithm::default(),
+            schedule: Schedule::default(),
+            theta0: Vec::new(),
+            range: 5.0,
+            settings: Settings::default(),
+            judge: JudgeConfig::default(),
+            quadratic: QuadraticConfig::default(),
+            logreg: LogregConfig::default(),
+            tv: TvConfig::default(),
+            foe: FoeConfig::default(),
+        }
     }
 }
 
@@ -258,6 +276,7 @@ impl Experiment for Config {
             method.theta0.len()
         );
         ensure!(method.start().iter().all(|t| t.is_finite()), "method.theta0 = {:?} should be finite", method.theta0);
+        ensure!(method.range > 0.0 && method.range.is_finite(), "method.range = {} must be positive", method.range);
         let eps = method.judge.eps;
         ensure!(eps > 0.0 && eps.is_finite(), "method.judge.eps = {eps} must be positive");
         ensure!(
@@ -266,6 +285,10 @@ impl Experiment for Config {
             images.side
         );
         ensure!(images.noise.is_finite(), "images.noise = {} must be finite", images.noise);
+        ensure!(
+            method.problem != Problem::Logreg || method.logreg.upper == UpperData::Test || self.data.val > 0,
+            "data.val = 0, but method.logreg.upper = \"validation\" needs validation images"
+        );
         self.data.check()
     }
 }
@@ -283,7 +306,8 @@ mod tests {
 
     #[test]
     fn the_constants_stand_among_the_fields_of_method() {
-        let config = read("[method]\nproblem = \"logreg\"\neps0 = 1\nalgorithm = \"fixed\"\n").unwrap();
+        let config =
+            read("[method]\nproblem = \"logreg\"\neps0 = 1\nalgorithm = \"fixed\"\n[data]\nval = 400\n").unwrap();
         let settings = config.method.settings(3);
         assert_eq!((settings.eps0, settings.fixed_eps, settings.seed), (1.0, true, 3));
         assert_eq!(config.method.start(), [-3.0]);
@@ -297,6 +321,7 @@ mod tests {
         assert!(refused("[method]\nlambda = 0.5\n").contains("method.lambda = 0.5"));
         assert!(refused("[method]\ndescent_test = \"exact\"\n").contains("descent_test"));
         assert!(refused("[method]\ntheta0 = [1.0]\n").contains("theta0 holds 1 values"));
+        assert!(refused("[method]\nproblem = \"logreg\"\n").contains("data.val = 0"));
         assert!(refused("[images]\nside = 96\n").contains("images.side = 96"));
     }
 }

@@ -117,12 +117,7 @@ impl HoagState {
 
     /// Whether the iterations or the work are spent.
     pub fn over(&self, settings: &Settings) -> Option<Stop> {
-        let HoagScalars { iteration, work, .. } = self.scalars;
-        if iteration >= settings.iterations {
-            Some(Stop::Iterations)
-        } else {
-            (settings.budget > 0 && work.units() >= settings.budget).then_some(Stop::Budget)
-        }
+        settings.over(self.scalars.iteration, self.scalars.work)
     }
 
     /// Solves to eps, takes z, moves by the heuristic. Of `settings`, eps0, the caps and the solver are used.

@@ -4,7 +4,8 @@ use anyhow::{Result, ensure};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::bilevel::Momentum;
+use super::descent::Stop;
+use crate::bilevel::{Momentum, Work};
 
 /// Whether -z is proved to be a descent direction before the line search.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -116,6 +117,15 @@ impl Default for Settings {
 }
 
 impl Settings {
+    /// Whether the iterations or the work are spent.
+    pub fn over(&self, iteration: u64, work: Work) -> Option<Stop> {
+        if iteration >= self.iterations {
+            Some(Stop::Iterations)
+        } else {
+            (self.budget > 0 && work.units() >= self.budget).then_some(Stop::Budget)
+        }
+    }
+
     /// One sentence naming the field that is out of range.
     pub fn check(&self) -> Result<()> {
         for (name, value) in [("eps0", self.eps0), ("delta0", self.delta0), ("alpha0", self.alpha0)] {
