@@ -5,7 +5,9 @@ use anyhow::{Result, bail, ensure};
 use rand::RngExt;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use tch::{Device, Tensor};
 
+use super::DeviceSet;
 use crate::rng;
 
 /// Which labels become which.
@@ -121,6 +123,15 @@ impl LabelNoise {
             (NoiseKind::Sym, _) => {}
         }
         Ok(())
+    }
+
+    /// A set with this noise on its labels, and what became of them. The draws are those of `part` ("train") under `seed`:
+    /// compared runs of one seed see the same wrong labels.
+    pub fn on_set(&self, set: &DeviceSet, seed: u64, part: &str) -> Result<(DeviceSet, NoisyLabels)> {
+        let classes = set.classes().len() as i64;
+        let labels = Vec::<i64>::try_from(set.labels().to_device(Device::Cpu))?;
+        let noisy = self.apply(&labels, classes, &Draws::new(seed, part, labels.len(), classes))?;
+        Ok((set.with_labels(&Tensor::from_slice(&noisy.labels))?, noisy))
     }
 
     /// Puts the noise on `labels` (values in 0..classes) with the random numbers given.

@@ -82,6 +82,18 @@ impl Arch {
         fill("model.classes", own_classes, classes)
     }
 
+    /// How the weights of its Linear and convolution layers start.
+    pub fn init(&self) -> InitScheme {
+        match self {
+            Arch::Mlp(a) => a.init,
+            Arch::Lenet5(a) => a.init,
+            Arch::CifarResnet(a) => a.init,
+            Arch::Resnet18(a) | Arch::Resnet34(a) => a.init,
+            Arch::Vgg16Bn(a) => a.init,
+            Arch::MobilenetV1(a) => a.init,
+        }
+    }
+
     /// Registers the parameters in `store` (initial values from `seed`) and returns the network.
     pub fn build(&self, store: &mut ParamStore, seed: u64) -> Result<Box<dyn Model>> {
         let mut b = Builder::new(store, seed);

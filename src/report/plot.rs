@@ -135,6 +135,36 @@ pub fn columns(folder: &Path, table: &str, x: &str, y: &str, only: Option<(&str,
     Ok(points)
 }
 
+/// Draws a column of a table over the epochs, one curve for each value of the column `by` (the layers, say); a table that was
+/// not written is left out.
+pub fn draw_each(run: &crate::run::Run, file: &str, table: &str, column: &str, by: &str) -> Result<()> {
+    let path = run.folder().join(format!("{table}.csv"));
+    if !path.exists() {
+        return Ok(());
+    }
+    let mut names: Vec<String> = Vec::new();
+    let mut reader = csv::Reader::from_path(&path).with_context(|| format!("cannot read {}", path.display()))?;
+    let place = reader.headers()?.iter().position(|c| c == by);
+    let place = place.with_context(|| format!("{} has no column {by}", path.display()))?;
+    for row in reader.records() {
+        let name = row.with_context(|| path.display().to_string())?[place].to_owned();
+        if !names.contains(&name) {
+            names.push(name);
+        }
+    }
+    let curve = |name: String| {
+        let points = columns(run.folder(), table, "epoch", column, Some((by, &name)))?;
+        Ok(Curve { name, points })
+    };
+    let curves = names.into_iter().map(curve).collect::<Result<Vec<_>>>()?;
+    if curves.iter().all(|curve| curve.points.is_empty()) {
+        return Ok(());
+    }
+    let title = format!("{column} by epoch");
+    let svg = Chart { title: &title, x: "epoch", y: column, curves: &curves, dots: false }.svg()?;
+    run.write(&format!("plots/{file}.svg"), svg.as_bytes())
+}
+
 /// Draws one column of a table over the epochs into the run's plots folder; a table that was not written is left out.
 pub fn draw_column(
     run: &crate::run::Run,

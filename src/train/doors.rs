@@ -99,6 +99,11 @@ pub trait Doors {
     /// Reparameterizes: sets the tensors the model shall use. Called for training and for evaluation.
     fn view(&self, _store: &ParamStore, _view: &mut View) {}
 
+    /// Whether evaluations also show the folded network: what all views make, as plain weights (`test_accuracy_folded`).
+    fn folds(&self) -> bool {
+        false
+    }
+
     /// Changes the batch: mixes, noises, augments.
     fn batch(&mut self, _step: &Step, _batch: &mut Batch) {}
 

@@ -314,10 +314,10 @@ impl<'a> Trainer<'a> {
         let averaged = self.ema.as_ref().map(|ema| ("_ema", &ema.store));
         for (suffix, store) in [Some(("", &self.job.net.store)), averaged].into_iter().flatten() {
             let view = view(store, doors);
-            for (name, set) in self.job.evaluate {
-                let result = evaluate(&*self.job.net.model, &view, set);
-                row.insert(format!("{name}_accuracy{suffix}"), json!(result.accuracy));
-                row.insert(format!("{name}_loss{suffix}"), json!(result.loss));
+            self.evaluate_view(suffix, &view, &mut row);
+            if doors.iter().any(|d| d.folds()) {
+                let folded = view.fold();
+                self.evaluate_view(&format!("{suffix}_folded"), &View::plain(&folded), &mut row);
             }
         }
         for (metric, value) in &row {
@@ -326,6 +326,15 @@ impl<'a> Trainer<'a> {
             *best = if metric.contains("loss") { best.min(value) } else { best.max(value) };
         }
         row
+    }
+
+    /// The columns of one network in a row of eval.csv, their names ending in `suffix`.
+    fn evaluate_view(&self, suffix: &str, view: &View, row: &mut Map<String, Value>) {
+        for (name, set) in self.job.evaluate {
+            let result = evaluate(&*self.job.net.model, view, set);
+            row.insert(format!("{name}_accuracy{suffix}"), json!(result.accuracy));
+            row.insert(format!("{name}_loss{suffix}"), json!(result.loss));
+        }
     }
 
     fn weights(&self) -> Result<Weights<'a>> {
