@@ -305,6 +305,21 @@ mod tests {
     }
 
     #[test]
+    fn a_set_keeps_its_samples_and_gets_the_labels_of_its_seed_and_part() {
+        let labels = Tensor::arange(40, (tch::Kind::Int64, Device::Cpu)).remainder(4);
+        let x = Tensor::arange(40, (tch::Kind::Float, Device::Cpu)).view([40, 1]);
+        let classes = ["a", "b", "c", "d"].map(str::to_owned).to_vec();
+        let set = DeviceSet::from_tensors(x, labels.shallow_clone(), classes).unwrap();
+        let noise = LabelNoise { rate: 0.5, ..LabelNoise::default() };
+        let (spoiled, noisy) = noise.on_set(&set, 3, "train").unwrap();
+        let wrong = spoiled.labels().ne_tensor(&labels).sum(tch::Kind::Int64).int64_value(&[]);
+        assert_eq!(wrong as f64 / 40.0, noisy.wrong_rate());
+        assert!(wrong > 0 && spoiled.slice(0, 40).x == set.slice(0, 40).x);
+        assert_eq!(noise.on_set(&set, 3, "train").unwrap().1.labels, noisy.labels);
+        assert_ne!(noise.on_set(&set, 3, "val").unwrap().1.labels, noisy.labels);
+    }
+
+    #[test]
     fn bad_noise_is_refused_with_the_field_and_the_value() {
         let refusal = |kind, rate, group, classes| {
             LabelNoise { kind, rate, group }.check(classes).expect_err("must be refused").to_string()

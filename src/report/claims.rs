@@ -171,3 +171,46 @@ impl Claim {
         Ok(values)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    fn record(arm: &str, summary: serde_json::Value) -> Record {
+        Record {
+            folder: arm.into(),
+            method: String::new(),
+            preset: String::new(),
+            arm: arm.to_owned(),
+            seed: 0,
+            status: "done".into(),
+            record: serde_json::Map::new(),
+            summary: summary.as_object().expect("an object").clone(),
+        }
+    }
+
+    fn judge(claim: &str) -> Verdict {
+        let records = [
+            record("plain", json!({"size.fc1": 4.0, "size.fc2": 2.0, "size": 9.0})),
+            record("small", json!({"size.fc1": 1.0, "size.fc2": 1.9, "size": 9.5})),
+            record("tiny", json!({"size.fc1": 0.5, "size.fc2": 0.5, "size": 0.5})),
+        ];
+        let claim: Claim = toml::from_str(&format!("says = \"\"\n{claim}")).expect("a claim");
+        claim.judge(&records).expect("a verdict")
+    }
+
+    #[test]
+    fn a_starred_metric_must_hold_for_each_that_begins_so() {
+        assert!(judge("arm = \"small\"\nmetric = \"size.*\"\nthan = \"plain\"\nat_most = 0.0").holds);
+        let halved = judge("arm = \"small\"\nmetric = \"size.*\"\nthan = \"plain\"\nratio = true\nat_most = 0.5");
+        assert!(!halved.holds && halved.measured.starts_with("size.fc2 0.95"), "{}", halved.measured);
+    }
+
+    #[test]
+    fn another_arm_may_satisfy_the_claim() {
+        let claim = "arm = \"small\"\nmetric = \"size\"\nthan = \"plain\"\nat_most = 0.0";
+        assert!(!judge(claim).holds);
+        assert!(judge(&format!("{claim}\nor_arms = [\"tiny\"]")).holds);
+    }
+}
