@@ -44,7 +44,9 @@ pub enum ApplyTo {
     /// Linear layers and convolutions.
     #[default]
     All,
+    /// Convolutions.
     Conv,
+    /// Linear layers.
     Linear,
     /// Those that `names` lists.
     Names,
