@@ -16,7 +16,7 @@ use crate::ops::Op;
 use crate::run::{Run, Summary};
 
 /// The registry.
-pub static ALL: &[Method] = &[Method::of::<prune::wgsef::Wgsef>()];
+pub static ALL: &[Method] = &[Method::of::<prune::wgsef::Wgsef>(), Method::of::<train::elr::EarlyLearning>()];
 
 /// What the method does to a network: the first word of its command.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -168,7 +168,6 @@ pub fn ops() -> &'static [Op] {
             continual::stability_gap::OPS,
             distill::self_distill::OPS,
             hpo::maid::OPS,
-            train::elr::OPS,
             train::weight_compander::OPS,
         ];
         shared.iter().copied().chain(ALL.iter().map(|m| m.ops)).flatten().copied().collect()

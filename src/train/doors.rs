@@ -78,6 +78,8 @@ pub struct EpochEnd<'a> {
     /// Mean training loss of the epoch.
     pub loss: f64,
     pub step: Step<'a>,
+    /// The parameters as an evaluation sees them.
+    pub view: &'a View<'a>,
 }
 
 /// What a method may do at each door; it implements the ones it needs. Nothing here may read a value back to the host,
@@ -98,6 +100,11 @@ pub trait Doors {
 
     /// Reparameterizes: sets the tensors the model shall use. Called for training and for evaluation.
     fn view(&self, _store: &ParamStore, _view: &mut View) {}
+
+    /// The same for evaluation, where it does not use what training uses (averaged weights, say).
+    fn eval_view(&self, store: &ParamStore, view: &mut View) {
+        self.view(store, view);
+    }
 
     /// Changes the batch: mixes, noises, augments.
     fn batch(&mut self, _step: &Step, _batch: &mut Batch) {}

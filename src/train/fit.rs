@@ -284,7 +284,8 @@ impl<'a> Trainer<'a> {
             at
         };
         let loss = std::mem::take(&mut self.epoch_loss) / self.steps_per_epoch as f64;
-        let end = EpochEnd { at: self.stamp(), epoch, loss, step: at };
+        let view = eval_view(&self.job.net.store, doors);
+        let end = EpochEnd { at: self.stamp(), epoch, loss, step: at, view: &view };
         for door in doors.iter_mut() {
             door.epoch_end(&end, run)?;
         }
@@ -313,7 +314,7 @@ impl<'a> Trainer<'a> {
         let mut row = Map::new();
         let averaged = self.ema.as_ref().map(|ema| ("_ema", &ema.store));
         for (suffix, store) in [Some(("", &self.job.net.store)), averaged].into_iter().flatten() {
-            let view = view(store, doors);
+            let view = eval_view(store, doors);
             for (name, set) in self.job.evaluate {
                 let result = evaluate(&*self.job.net.model, &view, set);
                 row.insert(format!("{name}_accuracy{suffix}"), json!(result.accuracy));
@@ -372,10 +373,17 @@ impl<'a> Trainer<'a> {
     }
 }
 
-/// The store as the doors show it.
+/// The store as the doors show it to a training pass.
 pub fn view<'s>(store: &'s ParamStore, doors: &[&mut dyn Doors]) -> View<'s> {
     let mut view = View::plain(store);
     doors.iter().for_each(|d| d.view(store, &mut view));
+    view
+}
+
+/// The store as the doors show it to an evaluation.
+pub fn eval_view<'s>(store: &'s ParamStore, doors: &[&mut dyn Doors]) -> View<'s> {
+    let mut view = View::plain(store);
+    doors.iter().for_each(|d| d.eval_view(store, &mut view));
     view
 }
 
