@@ -45,7 +45,7 @@ fn run_path(root: &Path) {
 fn keep_cuda_linked(root: &Path) {
     println!("cargo:rustc-check-cfg=cfg(cuda)");
     let wheels = root.join("../nvidia/cu13/lib/libcublas.so.13");
-    println!("cargo:rerun-if-changed={}", wheels.display());
+    watch(if wheels.exists() { wheels.clone() } else { root.join("../nvidia") });
     let cuda = root.join("lib/libtorch_cuda.so").exists() && (wheels.exists() || !root.join("../nvidia").exists());
     if cuda {
         println!("cargo:rustc-cfg=cuda");
@@ -81,13 +81,24 @@ fn native(root: &Path) {
     }
 }
 
+/// Runs this script again when `path` changes. Cargo takes a path that does not exist as changed at every build, which would
+/// compile the C++ each time.
+fn watch(path: PathBuf) {
+    if path.exists() {
+        println!("cargo:rerun-if-changed={}", path.display());
+    }
+}
+
 /// The source revision, for the record that every run keeps.
 fn revision() {
-    println!("cargo:rerun-if-changed=.git/logs/HEAD");
     let git = |args: &[&str]| {
         let output = Command::new("git").args(args).output().ok().filter(|o| o.status.success())?;
         Some(String::from_utf8_lossy(&output.stdout).trim().to_owned())
     };
+    // In a linked worktree `.git` is a file: git knows where the log is.
+    if let Some(log) = git(&["rev-parse", "--git-path", "logs/HEAD"]) {
+        watch(log.into());
+    }
     let revision = git(&["rev-parse", "--short=12", "HEAD"]).unwrap_or_else(|| "unknown".into());
     println!("cargo:rustc-env=REGLAB_REVISION={revision}");
 }

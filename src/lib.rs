@@ -9,6 +9,7 @@
 //! | [`native`] | what libtorch can do and its binding leaves out |
 //! | [`params`] | parameters as data: store, view, state-dict files, channel groups |
 //! | [`models`] | networks as pure functions of (parameters, input) |
+//! | [`search`] | black-box search over hyper-parameters: space, samplers, pruners, journal |
 //! | [`ops`] | numeric ground truth: named core functions and their stored cases |
 //! | [`config`] | experiment files: layers, overrides, schema, complaints |
 //! | [`run`] | the run folder: tables, checkpoints, resume, lock, progress |
@@ -37,6 +38,7 @@ pub mod pruning;
 pub mod report;
 pub mod rng;
 pub mod run;
+pub mod search;
 pub mod train;
 
 /// A mistake in what the user asked for, found before any work started: exit code 2.

@@ -2,22 +2,16 @@
 
 use tch::Tensor;
 
-use super::{Products, inner};
+use super::Products;
+use crate::native::{grad, vjp};
 
-/// d output / d leaves; `create_graph` keeps the result differentiable (and the graph alive). A leaf the output does not depend
-/// on gets zeros.
+/// d output / d leaves; `create_graph` keeps the result differentiable. A leaf the output does not depend on gets zeros.
 pub fn gradients(output: &Tensor, leaves: &[&Tensor], create_graph: bool) -> Vec<Tensor> {
-    keep(Tensor::run_backward(&[output], leaves, create_graph, create_graph), leaves)
+    or_zeros(grad(output, leaves, create_graph, create_graph).expect("the output is one value with a graph"), leaves)
 }
 
-/// As [`gradients`], keeping the graph for further calls but not differentiable itself.
-fn gradients_again(output: &Tensor, leaves: &[&Tensor]) -> Vec<Tensor> {
-    keep(Tensor::run_backward(&[output], leaves, true, false), leaves)
-}
-
-fn keep(gradients: Vec<Tensor>, leaves: &[&Tensor]) -> Vec<Tensor> {
-    let zeros = |(g, leaf): (Tensor, &&Tensor)| if g.defined() { g } else { leaf.zeros_like() };
-    gradients.into_iter().zip(leaves).map(zeros).collect()
+fn or_zeros(gradients: Vec<Option<Tensor>>, leaves: &[&Tensor]) -> Vec<Tensor> {
+    gradients.into_iter().zip(leaves).map(|(g, leaf)| g.unwrap_or_else(|| leaf.zeros_like())).collect()
 }
 
 /// Products with H and B of h at one point: the graph of grad h is built once and differentiated at each product.
@@ -31,9 +25,12 @@ pub struct AutogradProducts {
 impl AutogradProducts {
     /// `h` maps (x, theta) to a 0-d tensor.
     pub fn new(h: impl Fn(&Tensor, &Tensor) -> Tensor, x: &Tensor, theta: &Tensor) -> AutogradProducts {
-        let [x, theta] = [x, theta].map(|leaf| leaf.detach().set_requires_grad(true));
-        let [grad_x, grad_theta] = gradients(&h(&x, &theta), &[&x, &theta], true).try_into().expect("two leaves");
-        AutogradProducts { x, theta, grad_x, grad_theta }
+        tch::with_grad(|| {
+            let [x, theta] = [x, theta].map(|leaf| leaf.detach().set_requires_grad(true));
+            let mut both = gradients(&h(&x, &theta), &[&x, &theta], true);
+            let (grad_theta, grad_x) = (both.remove(1), both.remove(0));
+            AutogradProducts { x, theta, grad_x, grad_theta }
+        })
     }
 }
 
@@ -42,7 +39,8 @@ fn along(gradient: &Tensor, direction: &Tensor, leaf: &Tensor) -> Tensor {
     if !gradient.requires_grad() {
         return leaf.zeros_like();
     }
-    gradients_again(&inner(gradient, direction), &[leaf]).remove(0)
+    let products = vjp(&[gradient], &[direction], &[leaf], true, false).expect("a direction shaped as the gradient");
+    or_zeros(products, &[leaf]).remove(0)
 }
 
 impl Products for AutogradProducts {

@@ -77,13 +77,17 @@ impl Lower for FoeLower {
     }
 
     fn grad_x(&self, x: &Tensor, theta: &Tensor) -> Tensor {
-        let x = x.detach().set_requires_grad(true);
-        gradients(&self.with_graph(&x, theta), &[&x], false).remove(0)
+        tch::with_grad(|| {
+            let x = x.detach().set_requires_grad(true);
+            gradients(&self.with_graph(&x, theta), &[&x], false).remove(0)
+        })
     }
 
     fn grad_theta(&self, x: &Tensor, theta: &Tensor) -> Tensor {
-        let theta = theta.detach().set_requires_grad(true);
-        gradients(&self.with_graph(x, &theta), &[&theta], false).remove(0)
+        tch::with_grad(|| {
+            let theta = theta.detach().set_requires_grad(true);
+            gradients(&self.with_graph(x, &theta), &[&theta], false).remove(0)
+        })
     }
 
     fn products<'a>(&'a self, x: &Tensor, theta: &Tensor) -> Box<dyn Products + 'a> {
@@ -116,8 +120,11 @@ fn most_copies(length: i64, pad: i64) -> i64 {
 
 #[cfg(test)]
 mod tests {
+    use super::super::descent::{Maid, Outcome};
+    use super::super::settings::{DescentTest, Settings};
+    use super::super::tv::SquaredError;
     use super::*;
-    use crate::bilevel::largest_eigenvalue;
+    use crate::bilevel::{Bilevel, largest_eigenvalue};
 
     #[test]
     fn smoothness_bounds_the_hessian_where_it_is_largest() {
@@ -134,6 +141,30 @@ mod tests {
             assert_eq!(mu, 1.0);
             assert!(largest <= l && l <= 5.0 * largest, "pad {pad}: {largest} {l}");
         }
+    }
+
+    #[test]
+    fn filters_are_learned() {
+        tch::manual_seed(5);
+        let random = |shape: &[i64]| Tensor::randn(shape, tch::kind::DOUBLE_CPU);
+        let clean = Tensor::cat(
+            &[Tensor::zeros([1, 4, 8], tch::kind::DOUBLE_CPU), Tensor::ones([1, 4, 8], tch::kind::DOUBLE_CPU)],
+            1,
+        );
+        let noisy = &clean + random(&[1, 8, 8]) * 0.2;
+        let lower = FoeLower::new(&noisy, 2, 3, 1, 0.5, true).unwrap();
+        let theta = random(&[lower.hyper_parameters()]) * 0.3;
+        // A weak prior to begin with.
+        let _ = theta.get(0).fill_(-2.0);
+        let problem = Bilevel { lower: Box::new(lower), upper: Box::new(SquaredError::new(&clean)) };
+        let settings = Settings { iterations: 10, alpha0: 1.0, descent_test: DescentTest::Off, ..Settings::default() };
+        let mut maid = Maid::start(&problem, settings, &theta, &noisy).unwrap();
+        let mut losses = Vec::new();
+        while let Outcome::Accepted(record) = maid.iterate().unwrap() {
+            losses.push(record.g);
+        }
+        let untouched = problem.upper.value_and_grad(&noisy).0.double_value(&[]);
+        assert!(losses.len() == 10 && losses[9] < 0.9 * untouched, "{losses:?}, noisy {untouched}");
     }
 
     #[test]
