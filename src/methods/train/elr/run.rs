@@ -9,6 +9,7 @@ use super::labels::{Corrupted, corrupt};
 use super::measure::Measure;
 use super::memory::TargetMemory;
 use super::peers::{Peers, Turns};
+use super::robust::RobustLoss;
 use super::training::{CoTeachingTraining, ElrTraining, PlusTraining, RobustTraining};
 use crate::data::noise::NoiseKind;
 use crate::metrics::classification::Classification;
@@ -99,7 +100,8 @@ impl Job<'_> {
         let config = TrainConfig { epochs: self.config.method.anchor_epochs, ..self.config.train.clone() };
         let phase =
             Supervised { phase: "anchors", net: &net, data, config: &config, groups: None, start: Stamp::default() };
-        let end = phase.fit(&mut [], run)?.end;
+        // As a loss of the same name as the next phase's: both phases write the same columns.
+        let end = phase.fit(&mut [&mut RobustTraining { loss: RobustLoss::Ce }], run)?.end;
         let p = logits(&*net.model, &View::plain(&net.store), &data.train).softmax(-1, Kind::Double);
         Ok((p.index_select(0, &p.argmax(0, false)), end))
     }
