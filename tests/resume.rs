@@ -125,3 +125,23 @@ fn its_own_config_repeats_a_run() {
     scratch.succeed(&["run", &format!("{}/config.toml", PRUNING.run), "--name", "again", "-q"]);
     assert_eq!(tables(&scratch.path().join("results/prune/wgsef/again")), expected);
 }
+
+/// Two nets in turn, a target memory and averaged weights of each: all of it must be in the checkpoint.
+#[test]
+fn what_elr_plus_remembers_of_each_sample_survives_a_kill() {
+    let small =
+        ["train", "elr", "--arm", "elr-plus", "train.epochs=4", "model.hidden=[32]", "checkpoint.every_steps=10"];
+    let small = [&small[..], &["--name", "r", "-q"]].concat();
+    let (undisturbed, killed) = (Scratch::new(), Scratch::new());
+    undisturbed.succeed(&small);
+    let run = killed.path().join("results/train/elr/r");
+    let mut child = killed.command(&small).spawn().expect("reglab starts");
+    while !run.join("checkpoints/last").exists() && child.try_wait().expect("a child").is_none() {
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    let _ = child.kill();
+    child.wait().expect("it ends");
+    assert!(!run.join("summary.json").exists(), "the run was over before it was killed");
+    killed.succeed(&["resume", "results/train/elr/r", "-q"]);
+    assert_eq!(tables(&run), tables(&undisturbed.path().join("results/train/elr/r")));
+}

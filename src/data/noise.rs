@@ -47,6 +47,7 @@ pub enum NamedGroup {
 pub struct LabelNoise {
     pub kind: NoiseKind,
     /// Share of samples concerned, in [0, 1]; 0: no noise.
+    #[schemars(range(min = 0.0, max = 1.0))]
     pub rate: f64,
     /// `pair_in_group` only: a block length that divides the number of classes, or "superclass".
     pub group: Group,
@@ -155,6 +156,26 @@ impl LabelNoise {
         Ok(NoisyLabels { labels: noisy, changed })
     }
 
+    /// T `[K][K]`: the probability T[i][j] that class i is observed as class j. Rows sum to one.
+    pub fn transition(&self, classes: i64) -> Result<Vec<Vec<f64>>> {
+        self.check(classes)?;
+        let (rate, others) = (self.rate, (classes - 1) as f64);
+        let row = |i: i64| {
+            // A share `moved` of the class goes elsewhere, `to` says how much of it to class j.
+            let spread = |moved: f64, to: &dyn Fn(i64) -> f64| -> Vec<f64> {
+                (0..classes).map(|j| if i == j { 1.0 - moved } else { 0.0 } + moved * to(j)).collect()
+            };
+            let only = |class: i64| move |j: i64| f64::from(u8::from(j == class));
+            match self.kind {
+                NoiseKind::Sym => spread(rate, &|_| 1.0 / classes as f64),
+                NoiseKind::SymExclusive => spread(rate, &|j| if i == j { 0.0 } else { 1.0 / others }),
+                NoiseKind::AsymCifar10 => spread(rate, &only(LOOK_ALIKE[i as usize])),
+                NoiseKind::PairInGroup => spread(rate, &only(self.group.next(i))),
+            }
+        };
+        Ok((0..classes).map(row).collect())
+    }
+
     /// The samples of rank i < rate n get a new label, made from the old one and draw[i].
     fn symmetric(
         &self,
@@ -175,16 +196,14 @@ impl LabelNoise {
 
     /// The members of rank j < rate n_c inside each class c, ranked by the permutation, get the look-alike class.
     fn asymmetric(&self, labels: &[i64], draws: &Draws) -> Result<Vec<i64>> {
-        /// airplane, automobile, bird, cat, deer, dog, frog, horse, ship, truck.
-        const BECOMES: [i64; 10] = [0, 1, 0, 5, 7, 3, 6, 7, 8, 1];
-        let mut size = [0; BECOMES.len()];
+        let mut size = [0; LOOK_ALIKE.len()];
         labels.iter().for_each(|&y| size[y as usize] += 1);
         let mut noisy = labels.to_vec();
-        let mut seen = [0; BECOMES.len()];
+        let mut seen = [0; LOOK_ALIKE.len()];
         for sample in checked_order(&draws.perm, labels.len())? {
             let class = labels[sample] as usize;
             if is_among_first(seen[class], self.rate, size[class]) {
-                noisy[sample] = BECOMES[class];
+                noisy[sample] = LOOK_ALIKE[class];
             }
             seen[class] += 1;
         }
@@ -224,6 +243,10 @@ fn checked_order(perm: &[i64], samples: usize) -> Result<Vec<usize>> {
     ensure!(sorted.into_iter().eq(0..samples as i64), "perm is not a permutation of the {samples} samples");
     Ok(perm.iter().map(|&i| i as usize).collect())
 }
+
+/// What each class of CIFAR-10 is mistaken for, in the order airplane, automobile, bird, cat, deer, dog, frog, horse, ship,
+/// truck.
+const LOOK_ALIKE: [i64; 10] = [0, 1, 0, 5, 7, 3, 6, 7, 8, 1];
 
 /// The super-class of each class of CIFAR-100 (`coarse_labels` of the data set).
 const CIFAR100_SUPERCLASS: [u8; 100] = [
@@ -293,6 +316,22 @@ mod tests {
         }
         // aquatic mammals: beaver, dolphin, otter, seal, whale
         assert_eq!([4, 30, 55, 72, 95].map(|c| superclass.next(c)), [30, 55, 72, 95, 4]);
+    }
+
+    #[test]
+    fn the_transition_matrix_is_the_frequency_of_each_flip() {
+        for kind in [NoiseKind::Sym, NoiseKind::SymExclusive, NoiseKind::AsymCifar10, NoiseKind::PairInGroup] {
+            let (labels, noisy) = noisy(kind, 0.4, FIVE, 10);
+            let transition = LabelNoise { kind, rate: 0.4, group: FIVE }.transition(10).unwrap();
+            for (i, row) in transition.iter().enumerate() {
+                assert!((row.iter().sum::<f64>() - 1.0).abs() < 1e-12);
+                for (j, &p) in row.iter().enumerate() {
+                    let pair = |(y, n): &(&i64, &i64)| (**y, **n) == (i as i64, j as i64);
+                    let seen = labels.iter().zip(&noisy.labels).filter(pair).count() as f64 / 1000.0;
+                    assert!((seen - p).abs() < 0.06, "{kind:?} {i} {j}: {seen} {p}");
+                }
+            }
+        }
     }
 
     #[test]

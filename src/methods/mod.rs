@@ -16,8 +16,11 @@ use crate::ops::Op;
 use crate::run::{Run, Summary};
 
 /// The registry.
-pub static ALL: &[Method] =
-    &[Method::of::<prune::wgsef::Wgsef>(), Method::of::<train::weight_compander::WeightCompander>()];
+pub static ALL: &[Method] = &[
+    Method::of::<prune::wgsef::Wgsef>(),
+    Method::of::<train::elr::EarlyLearning>(),
+    Method::of::<train::weight_compander::WeightCompander>(),
+];
 
 /// What the method does to a network: the first word of its command.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -169,7 +172,6 @@ pub fn ops() -> &'static [Op] {
             continual::stability_gap::OPS,
             distill::self_distill::OPS,
             hpo::maid::OPS,
-            train::elr::OPS,
         ];
         shared.iter().copied().chain(ALL.iter().map(|m| m.ops)).flatten().copied().collect()
     })

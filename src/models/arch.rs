@@ -96,7 +96,11 @@ impl Arch {
 
     /// Registers the parameters in `store` (initial values from `seed`) and returns the network.
     pub fn build(&self, store: &mut ParamStore, seed: u64) -> Result<Box<dyn Model>> {
-        let mut b = Builder::new(store, seed);
+        self.build_part(Builder::new(store, seed))
+    }
+
+    /// The same as a part of something larger, under the builder's prefix.
+    pub fn build_part(&self, mut b: Builder) -> Result<Box<dyn Model>> {
         Ok(match self {
             Arch::Mlp(a) => Box::new(Mlp::new(&mut b, a)?),
             Arch::Lenet5(a) => Box::new(Lenet5::new(&mut b, a)?),

@@ -78,6 +78,8 @@ pub struct EpochEnd<'a> {
     /// Mean training loss of the epoch.
     pub loss: f64,
     pub step: Step<'a>,
+    /// The parameters as an evaluation sees them.
+    pub view: &'a View<'a>,
 }
 
 /// What a method may do at each door; it implements the ones it needs. Nothing here may read a value back to the host,
@@ -102,6 +104,11 @@ pub trait Doors {
     /// Whether evaluations also show the folded network: what all views make, as plain weights (`test_accuracy_folded`).
     fn folds(&self) -> bool {
         false
+    }
+
+    /// The same for evaluation, where it does not use what training uses (averaged weights, say).
+    fn eval_view(&self, store: &ParamStore, view: &mut View) {
+        self.view(store, view);
     }
 
     /// Changes the batch: mixes, noises, augments.

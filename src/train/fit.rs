@@ -70,6 +70,8 @@ pub struct Trainer<'a> {
     step: u64,
     steps_per_epoch: u64,
     seed: u64,
+    /// Whether the loop's own cross-entropy is a term: no door owns the loss.
+    cross_entropy: bool,
     /// `ce` (unless a door owns the loss) and the doors' terms.
     terms: Vec<&'static str>,
     best: BTreeMap<String, f64>,
@@ -96,7 +98,8 @@ impl<'a> Trainer<'a> {
         };
         let groups = job.groups.clone().unwrap_or_else(all);
         let optimizer = Optimizer::new(&config.optimizer, groups, &job.net.store)?;
-        let own = if doors.iter().any(|d| d.owns_loss()) { vec![] } else { vec!["ce"] };
+        let cross_entropy = !doors.iter().any(|d| d.owns_loss());
+        let own = cross_entropy.then_some("ce");
         let terms = own.into_iter().chain(doors.iter().flat_map(|d| d.terms())).collect();
         let ema = (config.ema > 0.0).then(|| Ema::new(&job.net.store));
         Ok(Trainer {
@@ -107,6 +110,7 @@ impl<'a> Trainer<'a> {
             step: 0,
             steps_per_epoch,
             seed,
+            cross_entropy,
             terms,
             best: BTreeMap::new(),
             epoch_loss: 0.0,
@@ -189,7 +193,7 @@ impl<'a> Trainer<'a> {
         let view = view(&self.job.net.store, doors);
         let logits = self.forward(&view, &batch.x, doors)?;
         let mut terms = Terms(Vec::with_capacity(self.terms.len()));
-        if self.terms.first() == Some(&"ce") {
+        if self.cross_entropy {
             terms.add("ce", cross_entropy(&logits, batch, self.job.config.label_smoothing));
         }
         let pass = Pass::new(&*self.job.net.model, &view, batch, &logits);
@@ -284,7 +288,8 @@ impl<'a> Trainer<'a> {
             at
         };
         let loss = std::mem::take(&mut self.epoch_loss) / self.steps_per_epoch as f64;
-        let end = EpochEnd { at: self.stamp(), epoch, loss, step: at };
+        let view = eval_view(&self.job.net.store, doors);
+        let end = EpochEnd { at: self.stamp(), epoch, loss, step: at, view: &view };
         for door in doors.iter_mut() {
             door.epoch_end(&end, run)?;
         }
@@ -313,7 +318,7 @@ impl<'a> Trainer<'a> {
         let mut row = Map::new();
         let averaged = self.ema.as_ref().map(|ema| ("_ema", &ema.store));
         for (suffix, store) in [Some(("", &self.job.net.store)), averaged].into_iter().flatten() {
-            let view = view(store, doors);
+            let view = eval_view(store, doors);
             self.evaluate_view(suffix, &view, &mut row);
             if doors.iter().any(|d| d.folds()) {
                 let folded = view.fold();
@@ -381,10 +386,17 @@ impl<'a> Trainer<'a> {
     }
 }
 
-/// The store as the doors show it.
+/// The store as the doors show it to a training pass.
 pub fn view<'s>(store: &'s ParamStore, doors: &[&mut dyn Doors]) -> View<'s> {
     let mut view = View::plain(store);
     doors.iter().for_each(|d| d.view(store, &mut view));
+    view
+}
+
+/// The store as the doors show it to an evaluation.
+pub fn eval_view<'s>(store: &'s ParamStore, doors: &[&mut dyn Doors]) -> View<'s> {
+    let mut view = View::plain(store);
+    doors.iter().for_each(|d| d.eval_view(store, &mut view));
     view
 }
 

@@ -5,7 +5,7 @@ use indicatif::ProgressBar;
 use std::path::Path;
 
 use super::{Doors, Fit, Outcome, ParamGroup, Shuffled, TrainConfig, fit};
-use crate::data::{self, DataConfig, DeviceSplits};
+use crate::data::{self, DataConfig, DeviceSet, DeviceSplits};
 use crate::models::{Arch, Network, checkpoint};
 use crate::run::{Run, Stamp};
 
@@ -27,6 +27,13 @@ pub fn load_weights(net: &Network, path: &Path) -> Result<()> {
     checkpoint::load_tensors(path, &net.store)
 }
 
+/// The sets evaluated during training, by name: `test` and, if there is one, `val`.
+pub fn evaluated(data: &DeviceSplits) -> Vec<(&'static str, &DeviceSet)> {
+    let mut sets = vec![("test", &data.test)];
+    sets.extend(data.val.as_ref().map(|val| ("val", val)));
+    sets
+}
+
 /// A phase of ordinary supervised training: the training set in a new order every epoch, evaluated on `test` and, if there
 /// is one, `val`.
 pub struct Supervised<'a> {
@@ -44,8 +51,7 @@ pub struct Supervised<'a> {
 impl Supervised<'_> {
     pub fn fit(self, doors: &mut [&mut dyn Doors], run: &mut Run) -> Result<Outcome> {
         let mut source = Shuffled::new(&self.data.train, self.config.batch, self.config.drop_last, run.seed());
-        let mut sets = vec![("test", &self.data.test)];
-        sets.extend(self.data.val.as_ref().map(|val| ("val", val)));
+        let sets = evaluated(self.data);
         let Supervised { phase, net, config, groups, start, .. } = self;
         fit(Fit { phase, net, source: &mut source, evaluate: &sets, config, groups, start }, doors, run)
     }
