@@ -18,9 +18,45 @@
 //! lambda); the arg max hides that outputs shrink to 0 at alpha = 0: watch the norm of f.
 
 pub mod chain;
+mod closed_form;
+mod config;
 pub mod kernel;
 pub mod loss;
+mod network;
 mod ops;
+mod problem;
+mod record;
 pub mod toy;
 
+pub use config::Config;
 pub use ops::OPS;
+
+use anyhow::Result;
+
+use crate::methods::{Definition, Verb, claims, presets};
+use crate::ops::Op;
+use crate::run::{Run, Summary};
+
+pub struct SelfDistill;
+
+impl Definition for SelfDistill {
+    type Experiment = Config;
+
+    const NAME: &'static str = "self-distill";
+    const VERB: Verb = Verb::Distill;
+    const PAPER: &'static str = "Borup, Andersen: Even your Teacher Needs Guidance: Ground-Truth Targets Dampen Regularization Imposed by Self-Distillation, NeurIPS 2021, arXiv 2102.13088";
+    const ABOUT: &'static str =
+        "Train the same model again and again on its predecessor's outputs, with alpha the weight of the true LABELS";
+    const PRESETS: &'static [(&'static str, &'static str)] = presets!("self-distill");
+    const CLAIMS: &'static str = claims!("self-distill");
+    const HEADLINE: &'static [&'static str] =
+        &["accuracy_first", "accuracy", "accuracy_best", "mse_first", "mse", "mse_limit", "alpha_max"];
+    const OPS: &'static [Op] = OPS;
+
+    fn run(config: Config, run: &mut Run) -> Result<Summary> {
+        match config.method.model {
+            config::ModelKind::Kernel => closed_form::run(&config, run),
+            config::ModelKind::Network => network::run(&config, run),
+        }
+    }
+}
