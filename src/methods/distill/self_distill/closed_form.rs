@@ -115,7 +115,7 @@ impl Job<'_> {
             Fitted {
                 limit: limit.map(|eigen| eigen.limit(&y.train, alpha, method.lambda)),
                 fits: ridge.chain(&y.train, &alphas),
-                ..self.chain(alpha.to_string(), alphas)
+                ..self.chain(format!("alpha {alpha}"), alphas)
             }
         };
         match &method.alpha {

@@ -15,7 +15,7 @@ use crate::params::{ParamId, View};
 use crate::report::plot::draw_column;
 use crate::rng;
 use crate::run::{Run, Stamp, Summary};
-use crate::train::{Doors, Pass, Step, Supervised, Terms, load_data, logits};
+use crate::train::{Doors, Pass, Step, Supervised, Terms, build_network_with, load_data, logits};
 
 pub fn run(config: &Config, run: &mut Run) -> Result<Summary> {
     let (data, wrong) = noisy_splits(load_data(run, &config.data)?, &config.noise, run.seed())?;
@@ -68,9 +68,8 @@ impl Job<'_> {
     /// A fresh network trained to its end. Its initial values depend on the seed and the step alone: all students of a step, in
     /// every arm, start alike.
     fn train(&mut self, tau: usize, phase: &str, teaching: Option<Teaching>, run: &mut Run) -> Result<Trained> {
-        let mut arch = self.config.model.clone();
-        arch.fit_data(self.data.train.sample_shape(), self.data.train.classes().len() as i64)?;
-        let net = Network::build(arch, rng::mix(run.seed(), &format!("network of step {tau}")), run.device)?;
+        let seed = rng::mix(run.seed(), &format!("network of step {tau}"));
+        let net = build_network_with(seed, run, &self.config.model, self.data)?;
         let mut distill = Distill { method: &self.config.method, teaching, weights: net.store.trainable() };
         let supervised =
             Supervised { phase, net: &net, data: self.data, config: &self.config.train, groups: None, start: self.at };
@@ -107,7 +106,7 @@ impl Job<'_> {
         run: &mut Run,
     ) -> Result<Chain> {
         let alphas = vec![alpha; self.config.method.steps];
-        self.chain(&alpha.to_string(), prefix, &alphas, first, labels, run)
+        self.chain(&format!("alpha {alpha}"), prefix, &alphas, first, labels, run)
     }
 
     /// The chain with the given weight of each step; `prefix` tells its phases from those of other chains.

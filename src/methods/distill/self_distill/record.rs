@@ -32,7 +32,7 @@ pub struct Targets {
 /// A row of chain.csv: one model of a chain.
 #[derive(Clone, Debug, Serialize)]
 pub struct StepRow {
-    /// Which chain: its constant alpha, `steps`, `optimal`, `limit`, ... (`probe`: the teacher-only student of a network's step).
+    /// Which chain: `alpha 0.3`, `steps`, `optimal`, `limit`, ... (`probe`: the teacher-only student of a network's step).
     pub chain: String,
     /// The step of the paper; the first model is fitted to labels alone. None: the chain's limit.
     pub tau: Option<usize>,
@@ -96,9 +96,9 @@ impl StepRow {
     pub fn write(&self, at: Stamp, run: &mut Run) -> Result<()> {
         run.row("chain", at, self)?;
         let step = self.tau.map_or("limit".to_owned(), |tau| format!("step {tau}"));
-        let alpha = self.alpha.map_or("labels only".to_owned(), |alpha| format!("alpha {alpha:.3}"));
+        let alpha = self.alpha.map_or(String::new(), |alpha| format!("label weight {alpha:.3}, "));
         let accuracy = self.test_accuracy.map_or(String::new(), |a| format!(", accuracy {:.2}%", 100.0 * a));
-        run.progress.numbers(&format!("{} {step}: {alpha}, test mse {:.5}{accuracy}", self.chain, self.test_mse));
+        run.progress.numbers(&format!("{} {step}: {alpha}test mse {:.5}{accuracy}", self.chain, self.test_mse));
         Ok(())
     }
 }
