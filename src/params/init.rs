@@ -46,7 +46,10 @@ impl<'a> Builder<'a> {
         let mut tensor = Tensor::empty(shape, (kind, Device::Cpu));
         let seed = rng::mix(self.seed, &format!("init {name}"));
         let drawn = match init {
-            Init::Constant(value) => Ok(drop(tensor.fill_(value))),
+            Init::Constant(value) => {
+                let _ = tensor.fill_(value);
+                Ok(())
+            }
             Init::Uniform(bound) => native::draw_uniform(&tensor, -bound, bound, seed),
             Init::Normal(std) => native::draw_normal(&tensor, 0.0, std, seed),
         };
