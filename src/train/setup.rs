@@ -11,7 +11,11 @@ use crate::run::{Run, Stamp};
 
 /// Loads the data set and puts it on the run's device.
 pub fn load_data(run: &Run, config: &DataConfig) -> Result<DeviceSplits> {
-    let splits = data::load(config, &run.data_root, &ProgressBar::hidden())?;
+    let mut config = config.clone();
+    if config.split_by_run_seed {
+        config.split_seed = config.split_seed.wrapping_add(run.seed());
+    }
+    let splits = data::load(&config, &run.data_root, &ProgressBar::hidden())?;
     splits.to_device(&config.augment, run.device)
 }
 
