@@ -185,7 +185,7 @@ impl Schema {
 
     fn accepts(&self, value: &Json) -> bool {
         if let Some(list) = self.0["anyOf"].as_array() {
-            return list.iter().any(|s| Schema(s.clone()).accepts(value));
+            return list.iter().any(|s| Schema(s.clone()).fits(value));
         }
         let types = self.types();
         let typed = types.is_empty()

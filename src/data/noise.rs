@@ -7,7 +7,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use tch::{Device, Tensor};
 
-use super::DeviceSet;
+use super::{DeviceSet, DeviceSplits};
 use crate::rng;
 
 /// Which labels become which.
@@ -95,6 +95,27 @@ impl NoisyLabels {
         let wrong = self.changed.iter().filter(|&&changed| changed).count();
         wrong as f64 / self.changed.len().max(1) as f64
     }
+}
+
+/// The shares of labels that are wrong.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct WrongRates {
+    pub train: f64,
+    /// None without validation data.
+    pub val: Option<f64>,
+}
+
+/// The data with noise on its training and validation labels; the test labels stay true.
+pub fn noisy_splits(data: DeviceSplits, noise: &LabelNoise, seed: u64) -> Result<(DeviceSplits, WrongRates)> {
+    let put = |set: &DeviceSet, part: &str| {
+        let classes = set.classes().len() as i64;
+        let labels = Vec::<i64>::try_from(set.labels().to_device(Device::Cpu))?;
+        let noisy = noise.apply(&labels, classes, &Draws::new(seed, part, labels.len(), classes))?;
+        Ok::<_, anyhow::Error>((set.with_labels(&Tensor::from_slice(&noisy.labels))?, noisy.wrong_rate()))
+    };
+    let (train, wrong) = put(&data.train, "train")?;
+    let (val, wrong_val) = data.val.as_ref().map(|val| put(val, "validation")).transpose()?.unzip();
+    Ok((DeviceSplits { train, val, test: data.test }, WrongRates { train: wrong, val: wrong_val }))
 }
 
 impl LabelNoise {

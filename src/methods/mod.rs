@@ -17,6 +17,7 @@ use crate::run::{Run, Summary};
 
 /// The registry.
 pub static ALL: &[Method] = &[
+    Method::of::<distill::self_distill::SelfDistill>(),
     Method::of::<prune::wgsef::Wgsef>(),
     Method::of::<train::elr::EarlyLearning>(),
     Method::of::<train::weight_compander::WeightCompander>(),
@@ -170,7 +171,6 @@ pub fn ops() -> &'static [Op] {
             crate::pruning::NETWORK_OPS,
             crate::continual::OPS,
             continual::stability_gap::OPS,
-            distill::self_distill::OPS,
             hpo::maid::OPS,
         ];
         shared.iter().copied().chain(ALL.iter().map(|m| m.ops)).flatten().copied().collect()

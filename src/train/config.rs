@@ -3,8 +3,10 @@
 use anyhow::{Context, Result};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use tch::{Device, Kind, Tensor};
 
 use super::{OptimizerConfig, ScheduleConfig};
+use crate::native::Autocast;
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
@@ -13,6 +15,19 @@ pub enum Precision {
     Float32,
     /// Autocast to bfloat16 in the forward pass; weights and optimizer stay float32.
     Bf16,
+}
+
+impl Precision {
+    /// A forward pass at this precision; what it returns is float32 either way.
+    pub fn forward(self, device: Device, pass: impl FnOnce() -> Tensor) -> Result<Tensor> {
+        match self {
+            Precision::Float32 => Ok(pass()),
+            Precision::Bf16 => {
+                let _autocast = Autocast::new(device, Kind::BFloat16)?;
+                Ok(pass().to_kind(Kind::Float))
+            }
+        }
+    }
 }
 
 /// How a phase of ordinary training runs.

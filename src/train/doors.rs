@@ -4,8 +4,9 @@ use anyhow::Result;
 use std::collections::HashMap;
 use tch::Tensor;
 
+use super::Precision;
 use crate::data::Batch;
-use crate::models::{Cx, Model};
+use crate::models::{Cx, Model, Network};
 use crate::params::{ParamStore, View};
 use crate::run::{Run, Stamp};
 
@@ -35,11 +36,23 @@ pub struct Pass<'a> {
     /// What the model made of the batch.
     pub logits: &'a Tensor,
     model: &'a dyn Model,
+    precision: Precision,
 }
 
 impl<'a> Pass<'a> {
-    pub(super) fn new(model: &'a dyn Model, view: &'a View<'a>, batch: &'a Batch, logits: &'a Tensor) -> Pass<'a> {
-        Pass { view, batch, logits, model }
+    pub(super) fn new(
+        model: &'a dyn Model,
+        view: &'a View<'a>,
+        batch: &'a Batch,
+        logits: &'a Tensor,
+        precision: Precision,
+    ) -> Pass<'a> {
+        Pass { view, batch, logits, model, precision }
+    }
+
+    /// What another network (a teacher) makes of the same batch: in evaluation mode, without gradient, at the loop's precision.
+    pub fn evaluate(&self, other: &Network) -> Result<Tensor> {
+        self.precision.forward(other.store.device(), || other.evaluate(&self.batch.x))
     }
 
     /// Another training-mode pass through the same parameters (a memory batch, a second view of the input).

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use tch::{Kind, Tensor, no_grad};
 
 use super::window::Window;
-use super::{Doors, Ema, EpochEnd, Optimizer, ParamGroup, Pass, Precision, Source, Step, Terms, TrainConfig};
+use super::{Doors, Ema, EpochEnd, Optimizer, ParamGroup, Pass, Source, Step, Terms, TrainConfig};
 use super::{clip_grad_norm, evaluate};
 use crate::data::{Batch, DeviceSet};
 use crate::models::{Cx, Network, Taps};
@@ -196,7 +196,7 @@ impl<'a> Trainer<'a> {
         if self.cross_entropy {
             terms.add("ce", cross_entropy(&logits, batch, self.job.config.label_smoothing));
         }
-        let pass = Pass::new(&*self.job.net.model, &view, batch, &logits);
+        let pass = Pass::new(&*self.job.net.model, &view, batch, &logits, self.job.config.precision);
         for door in doors.iter_mut() {
             door.loss(at, &pass, &mut terms)?;
         }
@@ -218,14 +218,7 @@ impl<'a> Trainer<'a> {
         if doors.iter().any(|d| d.taps()) {
             cx = cx.with_taps(&taps);
         }
-        let forward = || self.job.net.model.forward(&cx, x);
-        match self.job.config.precision {
-            Precision::Float32 => Ok(forward()),
-            Precision::Bf16 => {
-                let _autocast = native::Autocast::new(self.job.net.store.device(), Kind::BFloat16)?;
-                Ok(forward().to_kind(Kind::Float))
-            }
-        }
+        self.job.config.precision.forward(self.job.net.store.device(), || self.job.net.model.forward(&cx, x))
     }
 
     /// Rows, evaluation, checkpoint, signals: everything that is due after a step.

@@ -11,15 +11,24 @@ use crate::run::{Run, Stamp};
 
 /// Loads the data set and puts it on the run's device.
 pub fn load_data(run: &Run, config: &DataConfig) -> Result<DeviceSplits> {
-    let splits = data::load(config, &run.data_root, &ProgressBar::hidden())?;
+    let mut config = config.clone();
+    if config.split_by_run_seed {
+        config.split_seed = config.split_seed.wrapping_add(run.seed());
+    }
+    let splits = data::load(&config, &run.data_root, &ProgressBar::hidden())?;
     splits.to_device(&config.augment, run.device)
 }
 
 /// Builds the network on the run's device for samples of this data, with initial values from the run's seed.
 pub fn build_network(run: &Run, arch: &Arch, data: &DeviceSplits) -> Result<Network> {
+    build_network_with(run.seed(), run, arch, data)
+}
+
+/// [`build_network`] with initial values from a seed of its own: one more network of the same run.
+pub fn build_network_with(seed: u64, run: &Run, arch: &Arch, data: &DeviceSplits) -> Result<Network> {
     let mut arch = arch.clone();
     arch.fit_data(data.train.sample_shape(), data.train.classes().len() as i64)?;
-    Network::build(arch, run.seed(), run.device)
+    Network::build(arch, seed, run.device)
 }
 
 /// Fills a network from a checkpoint file; a checkpoint of another network is an error that names both shapes.
