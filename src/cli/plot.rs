@@ -50,6 +50,7 @@ impl Plot {
             y: &self.y,
             curves: &curves,
             dots: false,
+            marks: &[],
         }
         .svg()?;
         write_atomically(&self.output, svg.as_bytes())?;

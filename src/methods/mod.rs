@@ -16,7 +16,8 @@ use crate::ops::Op;
 use crate::run::{Run, Summary};
 
 /// The registry.
-pub static ALL: &[Method] = &[Method::of::<prune::wgsef::Wgsef>()];
+pub static ALL: &[Method] =
+    &[Method::of::<prune::wgsef::Wgsef>(), Method::of::<continual::stability_gap::StabilityGap>()];
 
 /// What the method does to a network: the first word of its command.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -165,7 +166,6 @@ pub fn ops() -> &'static [Op] {
             crate::pruning::OPS,
             crate::pruning::NETWORK_OPS,
             crate::continual::OPS,
-            continual::stability_gap::OPS,
             distill::self_distill::OPS,
             hpo::maid::OPS,
             train::elr::OPS,
