@@ -70,7 +70,9 @@ pub struct Trainer<'a> {
     step: u64,
     steps_per_epoch: u64,
     seed: u64,
-    /// `ce` (unless a door owns the loss) and the doors' terms.
+    /// Whether the loss starts from the loop's own cross-entropy: no door owns it.
+    own_loss: bool,
+    /// `ce` if the loss is the loop's own, and the doors' terms.
     terms: Vec<&'static str>,
     best: BTreeMap<String, f64>,
     /// Sum of the losses of this epoch's steps, as far as they have been logged.
@@ -96,8 +98,8 @@ impl<'a> Trainer<'a> {
         };
         let groups = job.groups.clone().unwrap_or_else(all);
         let optimizer = Optimizer::new(&config.optimizer, groups, &job.net.store)?;
-        let own = if doors.iter().any(|d| d.owns_loss()) { vec![] } else { vec!["ce"] };
-        let terms = own.into_iter().chain(doors.iter().flat_map(|d| d.terms())).collect();
+        let own_loss = !doors.iter().any(|d| d.owns_loss());
+        let terms = own_loss.then_some("ce").into_iter().chain(doors.iter().flat_map(|d| d.terms())).collect();
         let ema = (config.ema > 0.0).then(|| Ema::new(&job.net.store));
         Ok(Trainer {
             job,
@@ -107,6 +109,7 @@ impl<'a> Trainer<'a> {
             step: 0,
             steps_per_epoch,
             seed,
+            own_loss,
             terms,
             best: BTreeMap::new(),
             epoch_loss: 0.0,
@@ -198,7 +201,7 @@ impl<'a> Trainer<'a> {
         let view = view(&self.job.net.store, doors);
         let logits = self.forward(&view, &batch.x, doors)?;
         let mut terms = Terms(Vec::with_capacity(self.terms.len()));
-        if self.terms.first() == Some(&"ce") {
+        if self.own_loss {
             terms.add("ce", cross_entropy(&logits, batch, self.job.config.label_smoothing));
         }
         let pass = Pass::new(&*self.job.net.model, &view, batch, &logits);
