@@ -87,6 +87,13 @@ impl Protocol<'_> {
         let mut matrices = Matrices { main: AccuracyMatrix::new(count), told };
         let sizes = evaluator.sizes().iter().map(usize::to_string).collect::<Vec<_>>().join(", ");
         run.progress.say(&format!("{count} tasks, evaluated on {sizes} test samples"));
+        let stream = json!({
+            "scenario": self.tasks.output.scenario(),
+            "class_order": self.tasks.stream.class_order(),
+            "edges": self.tasks.output.edges(),
+            "evaluation_samples": evaluator.sizes(),
+        });
+        run.write("stream.json", &serde_json::to_vec_pretty(&stream)?)?;
         let untrained = View::plain(&self.net.store);
         evaluator.before(&*self.net.model, &untrained, run)?;
         let random = match self.stream.eval_future {

@@ -210,6 +210,14 @@ impl Stream {
         self.edges.len() - 1
     }
 
+    /// The data set's class ids in the order of the stream; `None` where every task has all of them.
+    pub fn class_order(&self) -> Option<&[i64]> {
+        match &self.source {
+            Source::Classes(split) => Some(split.order()),
+            Source::Domains { .. } => None,
+        }
+    }
+
     /// `[T+1]`: the columns that each task owns in the class- and task-incremental scenarios.
     pub fn edges(&self) -> &[i64] {
         &self.edges
