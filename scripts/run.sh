@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
 # Sets up what is missing, builds reglab and runs it:  scripts/run.sh [ARGUMENTS]   (default: prune wgsef)
 set -euo pipefail
-here=$(dirname "${BASH_SOURCE[0]}")
-"$here/setup.sh"
-cargo build --release --manifest-path "$here/../Cargo.toml"
+root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
+"$root/scripts/setup.sh"
+(cd "$root" && cargo build --release)  # there, for cargo finds .cargo/config.toml from where it is run
 [ $# -gt 0 ] || set -- prune wgsef
-exec cargo run --release --quiet --manifest-path "$here/../Cargo.toml" -- "$@"
+exec "${CARGO_TARGET_DIR:-$root/target}/release/reglab" "$@"

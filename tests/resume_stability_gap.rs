@@ -1,12 +1,20 @@
 //! A run that is killed and resumed ends with the numbers of one that was left alone, and evaluation does not change
 //! training.
 
-use assert_cmd::Command;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Stdio};
+use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
 const PROGRAM: &str = env!("CARGO_BIN_EXE_reglab");
+
+fn reglab(args: &[String]) -> Output {
+    Command::new(PROGRAM).args(args).env("OMP_NUM_THREADS", "1").output().unwrap()
+}
+
+fn succeed(args: &[String]) {
+    let output = reglab(args);
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+}
 
 /// Three short tasks of digits.
 fn arguments(results: &Path, name: &str, learner: &str, more: &[&str]) -> Vec<String> {
@@ -30,7 +38,7 @@ fn arguments(results: &Path, name: &str, learner: &str, more: &[&str]) -> Vec<St
 }
 
 fn run(results: &Path, name: &str, learner: &str, more: &[&str]) -> PathBuf {
-    Command::new(PROGRAM).args(arguments(results, name, learner, more)).assert().success();
+    succeed(&arguments(results, name, learner, more));
     results.join("continual/stability-gap").join(name)
 }
 
@@ -65,7 +73,7 @@ fn a_killed_run_resumes_to_the_same_numbers() {
         let straight = run(folder.path(), &format!("{learner}-straight"), learner, &[]);
         let name = format!("{learner}-killed");
         let killed = folder.path().join("continual/stability-gap").join(&name);
-        let child = std::process::Command::new(PROGRAM)
+        let child = Command::new(PROGRAM)
             .args(arguments(folder.path(), &name, learner, &[]))
             .stdout(Stdio::null())
             .stderr(Stdio::null())
@@ -73,7 +81,7 @@ fn a_killed_run_resumes_to_the_same_numbers() {
             .unwrap();
         // In the middle of the second task.
         kill_after(child, &killed.join("checkpoints/40"));
-        Command::new(PROGRAM).args(["resume", "-q"]).arg(&killed).assert().success();
+        succeed(&["resume".into(), "-q".into(), killed.display().to_string()]);
         for table in TABLES {
             assert_eq!(rows(&killed, table), rows(&straight, table), "{learner}: {table}.csv");
         }
@@ -108,8 +116,7 @@ fn bad_input_is_one_sentence() {
         ("train.accumulate=2", "train.accumulate = 2"),
     ] {
         let more = ["train.drop_last=true", change];
-        let output = Command::new(PROGRAM).args(arguments(folder.path(), "bad", "er", &more)).arg("--force").output();
-        let output = output.unwrap();
+        let output = reglab(&[arguments(folder.path(), "bad", "er", &more), vec!["--force".into()]].concat());
         let text = String::from_utf8(output.stderr).unwrap();
         assert!(!output.status.success() && text.contains(message), "{change}: {text}");
     }

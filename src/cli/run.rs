@@ -43,7 +43,7 @@ pub struct RunArgs {
     #[arg(long, value_name = "NAME", value_delimiter = ',')]
     arm: Vec<String>,
     /// Seed of the run
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", allow_negative_numbers = true)]
     seed: Option<u64>,
     /// Name of the run's folder (default: made from arm, preset, seed and time)
     #[arg(long, value_name = "NAME")]

@@ -33,7 +33,7 @@ pub struct Resolved {
 }
 
 impl Resolved {
-    /// Checks `layers` (lowest first), merges them and fills in defaults. `check` turns the method's sections into its
+    /// Merges `layers` (lowest first), checking each, and fills in defaults. `check` turns the method's sections into its
     /// typed form and back, so that defaults are filled in and its own rules are applied.
     pub fn new(
         method: &str,
@@ -44,8 +44,7 @@ impl Resolved {
         let mut merged = Table::new();
         for layer in layers {
             merge(&mut merged, layer.table(), schema);
-        }
-        for layer in layers {
+            // Against what is known so far: a later layer may choose another variant of a section.
             schema.check(layer, &merged)?;
         }
         if let Some(given) = get(&merged, "method.name").and_then(|v| v.as_str()).filter(|name| *name != method) {

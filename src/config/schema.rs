@@ -66,7 +66,9 @@ impl Schema {
 
     fn check_table(&self, layer: &Layer, path: &str, table: &DeTable, merged: Option<&Table>) -> Result<()> {
         let schema = self.variant(merged);
-        for (key, value) in table.iter() {
+        // The name first: it decides which other keys there are.
+        let (names, others): (Vec<_>, Vec<_>) = table.iter().partition(|(key, _)| key.get_ref() == "name");
+        for (key, value) in names.into_iter().chain(others) {
             let full = if path.is_empty() { key.get_ref().to_string() } else { format!("{path}.{}", key.get_ref()) };
             let inside = merged.and_then(|m| m.get(key.get_ref().as_ref())).and_then(Value::as_table);
             let place = || layer.place(key.span().start);

@@ -5,6 +5,7 @@
 mod autocast;
 mod autograd;
 mod device;
+mod draw;
 pub mod foreach;
 pub mod fused;
 mod generator;
@@ -13,6 +14,7 @@ mod numerics;
 pub use autocast::Autocast;
 pub use autograd::{grad, vjp};
 pub use device::{peak_memory, reset_peak_memory, synchronize};
+pub use draw::{draw_normal, draw_uniform};
 pub use generator::{generator_state, set_generator_state};
 pub use numerics::{set_cudnn_benchmark, set_deterministic, set_tf32};
 

@@ -4,7 +4,7 @@
 use tch::{Device, Kind, Tensor};
 
 use super::{ParamId, ParamStore, Role};
-use crate::rng;
+use crate::{native, rng};
 
 /// How a tensor starts.
 #[derive(Clone, Copy, Debug)]
@@ -44,12 +44,16 @@ impl<'a> Builder<'a> {
         let kind = if role == Role::Counter { Kind::Int64 } else { Kind::Float };
         // Drawn on the host: the same values on every device.
         let mut tensor = Tensor::empty(shape, (kind, Device::Cpu));
-        tch::manual_seed(rng::mix(self.seed, &format!("init {name}")) as i64);
-        let _ = tch::no_grad(|| match init {
-            Init::Constant(value) => tensor.fill_(value),
-            Init::Uniform(bound) => tensor.uniform_(-bound, bound),
-            Init::Normal(std) => tensor.normal_(0.0, std),
-        });
+        let seed = rng::mix(self.seed, &format!("init {name}"));
+        let drawn = match init {
+            Init::Constant(value) => {
+                let _ = tensor.fill_(value);
+                Ok(())
+            }
+            Init::Uniform(bound) => native::draw_uniform(&tensor, -bound, bound, seed),
+            Init::Normal(std) => native::draw_normal(&tensor, 0.0, std, seed),
+        };
+        drawn.expect("a fresh float tensor on the host can be filled");
         self.store.add(&name, role, tensor)
     }
 }

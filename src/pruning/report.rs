@@ -10,8 +10,9 @@ use crate::data::DeviceSet;
 use crate::metrics::{cost::cost, latency::latency};
 use crate::models::{LayerCost, Network};
 use crate::params::View;
-use crate::params::channels::ChannelGroup;
+use crate::params::channels::{ChannelGroup, mask_tensors};
 use crate::run::{Run, Stamp};
+use crate::train::evaluate;
 
 /// A row of keep.csv: one channel of the original network. The plan can be applied again from it.
 #[derive(Serialize)]
@@ -70,6 +71,10 @@ pub fn remove(
     let difference = check_equivalence(&*net.model, &net.store, keep, &small, &batch.x)?;
     let mut numbers = layers(run, at, net, &small, probe.sample_shape())?;
     numbers.insert("cut_difference".into(), json!(difference));
+    let masked = net.store.deep_clone();
+    mask_tensors(&masked, &net.model.channel_groups(&net.store), keep);
+    let accuracy = evaluate(&*net.model, &View::plain(&masked), probe).accuracy;
+    numbers.insert("accuracy_masked".into(), json!(accuracy));
     Ok((small, numbers))
 }
 

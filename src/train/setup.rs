@@ -1,6 +1,6 @@
 //! What most methods begin with: the data on the device, and a network that fits it.
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 use indicatif::ProgressBar;
 use std::path::Path;
 
@@ -24,7 +24,7 @@ pub fn build_network(run: &Run, arch: &Arch, data: &DeviceSplits) -> Result<Netw
 
 /// Fills a network from a checkpoint file; a checkpoint of another network is an error that names both shapes.
 pub fn load_weights(net: &Network, path: &Path) -> Result<()> {
-    checkpoint::load_tensors(path, &net.store).with_context(|| format!("cannot start from {}", path.display()))
+    checkpoint::load_tensors(path, &net.store)
 }
 
 /// A phase of ordinary supervised training: the training set in a new order every epoch, evaluated on `test` and, if there

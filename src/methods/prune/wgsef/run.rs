@@ -140,6 +140,7 @@ impl Job<'_> {
         report::write_keep(run, at, self.groups, &keep, &scores, "score")?;
         let (cut, numbers) = report::remove(run, at, self.net, &keep, &self.data.test)?;
         summary.extend(numbers);
+        summary.insert("sparsity".into(), json!(1.0 - count(&keep) as f64 / keep.iter().flatten().count() as f64));
         let mut settings = self.config.finetune.clone();
         let small = if self.config.method.from_scratch {
             // The honest rival: the same small network, new weights, the whole budget.
