@@ -69,7 +69,9 @@ impl Replay {
     }
 
     pub fn load_state(&mut self, state: &HashMap<String, Tensor>) -> Result<()> {
-        let list: Vec<(String, Tensor)> = state.iter().map(|(name, t)| (name.clone(), t.shallow_clone())).collect();
+        let mut list: Vec<(String, Tensor)> = state.iter().map(|(name, t)| (name.clone(), t.shallow_clone())).collect();
+        // The memory keeps its fields in the order they came in: x, then y.
+        list.sort_by(|a, b| a.0.cmp(&b.0));
         self.memory.load_state(&list)
     }
 }
