@@ -107,15 +107,10 @@ pub struct WrongRates {
 
 /// The data with noise on its training and validation labels; the test labels stay true.
 pub fn noisy_splits(data: DeviceSplits, noise: &LabelNoise, seed: u64) -> Result<(DeviceSplits, WrongRates)> {
-    let put = |set: &DeviceSet, part: &str| {
-        let classes = set.classes().len() as i64;
-        let labels = Vec::<i64>::try_from(set.labels().to_device(Device::Cpu))?;
-        let noisy = noise.apply(&labels, classes, &Draws::new(seed, part, labels.len(), classes))?;
-        Ok::<_, anyhow::Error>((set.with_labels(&Tensor::from_slice(&noisy.labels))?, noisy.wrong_rate()))
-    };
-    let (train, wrong) = put(&data.train, "train")?;
-    let (val, wrong_val) = data.val.as_ref().map(|val| put(val, "validation")).transpose()?.unzip();
-    Ok((DeviceSplits { train, val, test: data.test }, WrongRates { train: wrong, val: wrong_val }))
+    let (train, noisy) = noise.on_set(&data.train, seed, "train")?;
+    let (val, noisy_val) = data.val.as_ref().map(|val| noise.on_set(val, seed, "validation")).transpose()?.unzip();
+    let rates = WrongRates { train: noisy.wrong_rate(), val: noisy_val.map(|n| n.wrong_rate()) };
+    Ok((DeviceSplits { train, val, test: data.test }, rates))
 }
 
 impl LabelNoise {

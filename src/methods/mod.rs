@@ -17,6 +17,7 @@ use crate::run::{Run, Summary};
 
 /// The registry.
 pub static ALL: &[Method] = &[
+    Method::of::<continual::stability_gap::StabilityGap>(),
     Method::of::<distill::self_distill::SelfDistill>(),
     Method::of::<prune::wgsef::Wgsef>(),
     Method::of::<train::elr::EarlyLearning>(),
@@ -166,13 +167,7 @@ pub fn find(name: &str) -> Result<&'static Method> {
 pub fn ops() -> &'static [Op] {
     static OPS: OnceLock<Vec<Op>> = OnceLock::new();
     OPS.get_or_init(|| {
-        let shared = [
-            crate::pruning::OPS,
-            crate::pruning::NETWORK_OPS,
-            crate::continual::OPS,
-            continual::stability_gap::OPS,
-            hpo::maid::OPS,
-        ];
+        let shared = [crate::pruning::OPS, crate::pruning::NETWORK_OPS, crate::continual::OPS, hpo::maid::OPS];
         shared.iter().copied().chain(ALL.iter().map(|m| m.ops)).flatten().copied().collect()
     })
 }

@@ -21,6 +21,8 @@ pub struct Chart<'a> {
     pub curves: &'a [Curve],
     /// Mark the points: for few of them.
     pub dots: bool,
+    /// Where vertical lines stand: task switches, phases.
+    pub marks: &'a [f64],
 }
 
 /// Okabe and Ito's palette without yellow: told apart by everybody, in print too.
@@ -64,6 +66,10 @@ impl Chart<'_> {
                 .y_label_formatter(&|v| tick(*v))
                 .draw()
                 .map_err(|e| broken(&e))?;
+            for &mark in self.marks.iter().filter(|mark| (x.0..=x.1).contains(mark)) {
+                let line = DashedLineSeries::new([(mark, y.0), (mark, y.1)], 4, 4, RGBColor(130, 130, 130).into());
+                chart.draw_series(line).map_err(|e| broken(&e))?;
+            }
             for (i, curve) in self.curves.iter().enumerate() {
                 let colour = COLOURS[i % COLOURS.len()];
                 let points: Vec<(f64, f64)> =
@@ -161,7 +167,7 @@ pub fn draw_each(run: &crate::run::Run, file: &str, table: &str, column: &str, b
         return Ok(());
     }
     let title = format!("{column} by epoch");
-    let svg = Chart { title: &title, x: "epoch", y: column, curves: &curves, dots: false }.svg()?;
+    let svg = Chart { title: &title, x: "epoch", y: column, curves: &curves, dots: false, marks: &[] }.svg()?;
     run.write(&format!("plots/{file}.svg"), svg.as_bytes())
 }
 
@@ -182,6 +188,7 @@ pub fn draw_column(
     }
     let curves = [Curve { name: column.into(), points }];
     let svg =
-        Chart { title: &format!("{column} by epoch"), x: "epoch", y: column, curves: &curves, dots: false }.svg()?;
+        Chart { title: &format!("{column} by epoch"), x: "epoch", y: column, curves: &curves, dots: false, marks: &[] }
+            .svg()?;
     run.write(&format!("plots/{file}.svg"), svg.as_bytes())
 }

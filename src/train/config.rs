@@ -37,6 +37,9 @@ pub struct TrainConfig {
     /// Passes over the training set.
     #[schemars(range(min = 0))]
     pub epochs: u64,
+    /// Optimizer steps in place of `epochs`; the last pass may stop in its middle (0: `epochs` decide).
+    #[schemars(range(min = 0))]
+    pub steps: u64,
     /// Samples a step.
     #[schemars(range(min = 1))]
     pub batch: usize,
@@ -69,6 +72,7 @@ impl Default for TrainConfig {
     fn default() -> TrainConfig {
         TrainConfig {
             epochs: 10,
+            steps: 0,
             batch: 128,
             drop_last: false,
             accumulate: 1,

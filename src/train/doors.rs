@@ -83,7 +83,7 @@ impl Terms {
     }
 }
 
-/// The end of an epoch, before its evaluation.
+/// The end of an epoch (the last one may have been cut short by `train.steps`), before its evaluation.
 pub struct EpochEnd<'a> {
     pub at: Stamp,
     /// Finished epochs of the phase, from 1.
@@ -93,6 +93,14 @@ pub struct EpochEnd<'a> {
     pub step: Step<'a>,
     /// The parameters as an evaluation sees them.
     pub view: &'a View<'a>,
+}
+
+impl EpochEnd<'_> {
+    /// Where the rows of an earlier step of this epoch belong.
+    pub fn stamp_of(&self, run_step: u64) -> Stamp {
+        let back = (self.at.step - run_step) as f64 / self.step.steps_per_epoch as f64;
+        Stamp { step: run_step, epoch: self.at.epoch - back }
+    }
 }
 
 /// What a method may do at each door; it implements the ones it needs. Nothing here may read a value back to the host,
@@ -149,6 +157,16 @@ pub trait Doors {
 
     /// After the optimizer's step: prox, clip, average, reset.
     fn update(&mut self, _step: &Step) -> Result<()> {
+        Ok(())
+    }
+
+    /// Whether `observe` wants to be called after this step.
+    fn observes(&self, _step: &Step) -> bool {
+        false
+    }
+
+    /// The step is over: measure the network. `view` is what all doors together make of the store. Changes nothing.
+    fn observe(&mut self, _step: &Step, _view: &View) -> Result<()> {
         Ok(())
     }
 

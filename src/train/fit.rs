@@ -84,7 +84,7 @@ impl<'a> Trainer<'a> {
         let config = job.config;
         let steps_per_epoch = job.source.batches_per_epoch() / config.accumulate;
         ensure!(
-            steps_per_epoch > 0 || config.epochs == 0,
+            steps_per_epoch > 0 || config.epochs + config.steps == 0,
             "train.batch = {} times train.accumulate = {} is more than the training set has",
             config.batch,
             config.accumulate
@@ -118,7 +118,10 @@ impl<'a> Trainer<'a> {
     }
 
     fn steps(&self) -> u64 {
-        self.steps_per_epoch * self.job.config.epochs
+        match self.job.config.steps {
+            0 => self.steps_per_epoch * self.job.config.epochs,
+            steps => steps,
+        }
     }
 
     fn stamp(&self) -> Stamp {
@@ -173,6 +176,12 @@ impl<'a> Trainer<'a> {
         if let Some(ema) = &mut self.ema {
             ema.update(&self.job.net.store, self.job.config.ema)?;
         }
+        if doors.iter().any(|d| d.observes(&at)) {
+            let view = no_grad(|| view(&self.job.net.store, doors));
+            for door in doors.iter_mut().filter(|d| d.observes(&at)) {
+                door.observe(&at, &view)?;
+            }
+        }
         self.step += 1;
         Ok(())
     }
@@ -224,7 +233,7 @@ impl<'a> Trainer<'a> {
     /// Rows, evaluation, checkpoint, signals: everything that is due after a step.
     fn after_step(&mut self, doors: &mut [&mut dyn Doors], run: &mut Run) -> Result<()> {
         run.progress.step(self.step);
-        let epoch_over = self.step.is_multiple_of(self.steps_per_epoch);
+        let epoch_over = self.step.is_multiple_of(self.steps_per_epoch) || self.step == self.steps();
         if epoch_over || self.step.is_multiple_of(self.job.config.log_every) {
             self.log(run)?;
         }
@@ -273,20 +282,21 @@ impl<'a> Trainer<'a> {
     }
 
     fn end_epoch(&mut self, doors: &mut [&mut dyn Doors], run: &mut Run) -> Result<()> {
-        let epoch = self.step / self.steps_per_epoch;
+        let epoch = self.step.div_ceil(self.steps_per_epoch);
         let at = {
             self.step -= 1;
             let at = self.at();
             self.step += 1;
             at
         };
-        let loss = std::mem::take(&mut self.epoch_loss) / self.steps_per_epoch as f64;
+        let steps = self.step - (epoch - 1) * self.steps_per_epoch;
+        let loss = std::mem::take(&mut self.epoch_loss) / steps as f64;
         let view = eval_view(&self.job.net.store, doors);
         let end = EpochEnd { at: self.stamp(), epoch, loss, step: at, view: &view };
         for door in doors.iter_mut() {
             door.epoch_end(&end, run)?;
         }
-        let due = epoch.is_multiple_of(self.job.config.eval_every) || epoch == self.job.config.epochs;
+        let due = epoch.is_multiple_of(self.job.config.eval_every) || self.step == self.steps();
         if !due || self.job.evaluate.is_empty() {
             return Ok(());
         }

@@ -176,7 +176,7 @@ pub fn draw(run: &Run, file: &str, title: &str, x: &str, y: &str, curves: &[Curv
         return Ok(());
     }
     let few = curves.iter().all(|curve| curve.points.len() <= 30);
-    let svg = Chart { title, x, y, curves, dots: few }.svg()?;
+    let svg = Chart { title, x, y, curves, dots: few, marks: &[] }.svg()?;
     run.write(&format!("plots/{file}.svg"), svg.as_bytes())
 }
 

@@ -195,7 +195,7 @@ fn pictures(run: &Run) -> Result<()> {
         if curves.iter().all(|curve| curve.points.is_empty()) {
             return Ok(());
         }
-        let svg = Chart { title, x: "epoch", y, curves: &curves, dots: false }.svg()?;
+        let svg = Chart { title, x: "epoch", y, curves: &curves, dots: false, marks: &[] }.svg()?;
         run.write(&format!("plots/{file}.svg"), svg.as_bytes())
     };
     if !run.folder().join("memorization.csv").exists() {

@@ -147,6 +147,7 @@ fn pictures(net: &Network, companding: &Companding, run: &Run) -> Result<()> {
         y: "density",
         curves: &curves,
         dots: false,
+        marks: &[],
     };
     run.write("plots/weights.svg", chart.svg()?.as_bytes())
 }
