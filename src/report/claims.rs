@@ -38,6 +38,17 @@ pub struct PresetClaims {
     pub claim: Vec<Claim>,
 }
 
+impl PresetClaims {
+    /// The arms that the claims speak of, each once.
+    pub fn arms(&self) -> Vec<&str> {
+        let named = self.claim.iter().flat_map(|c| std::iter::once(&c.arm).chain(&c.than).chain(&c.or_arms));
+        let mut arms: Vec<&str> = named.map(String::as_str).collect();
+        arms.sort_unstable();
+        arms.dedup();
+        arms
+    }
+}
+
 /// One expectation on the mean over seeds of a summary metric: `metric` of `arm`, less `than_metric` (default: the same) of
 /// `than` (default: the same arm), must lie in [at_least, at_most]. `ratio` divides instead; `every` judges each seed by
 /// itself. A metric that ends in `.*` stands for all metrics that begin so (one a layer, say): each must hold.
