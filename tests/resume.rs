@@ -6,23 +6,48 @@ use common::{SMALL, Scratch, tables};
 use std::process::{Child, Stdio};
 use std::time::Duration;
 
-const RUN: &str = "results/prune/wgsef/r";
+/// What is run, and the folder it lands in when it is called r.
+struct Job {
+    command: &'static [&'static str],
+    run: &'static str,
+}
 
-fn undisturbed() -> (Scratch, Vec<(String, String)>) {
+const PRUNING: Job = Job { command: SMALL, run: "results/prune/wgsef/r" };
+
+/// Everything of the weight compander that has a state or draws numbers.
+const COMPANDING: Job = Job {
+    command: &[
+        "train",
+        "weight-compander",
+        "--arm",
+        "wc-learned",
+        "train.epochs=25",
+        "method.l1=1e-5",
+        "method.dropout=0.2",
+        "checkpoint.every_steps=10",
+    ],
+    run: "results/train/weight-compander/r",
+};
+
+fn undisturbed(job: &Job) -> (Scratch, Vec<(String, String)>) {
     let scratch = Scratch::new();
-    scratch.succeed(&[SMALL, &["--name", "r", "-q"]].concat());
-    let expected = tables(&scratch.path().join(RUN));
+    scratch.succeed(&[job.command, &["--name", "r", "-q"]].concat());
+    let expected = tables(&scratch.path().join(job.run));
     assert!(expected.iter().any(|(name, text)| name == "train.csv" && text.lines().count() > 8), "{expected:?}");
     (scratch, expected)
 }
 
-fn start(scratch: &Scratch) -> Child {
-    scratch.command(&[SMALL, &["--name", "r", "-q"]].concat()).stderr(Stdio::piped()).spawn().expect("reglab starts")
+fn start(job: &Job, scratch: &Scratch) -> Child {
+    scratch
+        .command(&[job.command, &["--name", "r", "-q"]].concat())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("reglab starts")
 }
 
 /// The loop is running once there is a checkpoint.
-fn wait_for_checkpoint(scratch: &Scratch) {
-    let last = scratch.path().join(RUN).join("checkpoints/last");
+fn wait_for_checkpoint(job: &Job, scratch: &Scratch) {
+    let last = scratch.path().join(job.run).join("checkpoints/last");
     for _ in 0..20_000 {
         if last.exists() {
             return;
@@ -33,13 +58,13 @@ fn wait_for_checkpoint(scratch: &Scratch) {
 }
 
 /// Resumes until the run is done, and compares.
-fn assert_same(scratch: &Scratch, expected: &[(String, String)], what: &str) {
-    let run = scratch.path().join(RUN);
+fn assert_same(job: &Job, scratch: &Scratch, expected: &[(String, String)], what: &str) {
+    let run = scratch.path().join(job.run);
     // A run killed before its folder was whole starts from its first command.
     if run.join("config.toml").exists() {
-        scratch.succeed(&["resume", RUN, "-q"]);
+        scratch.succeed(&["resume", job.run, "-q"]);
     } else {
-        scratch.succeed(&[SMALL, &["--name", "r", "-q", "--force"]].concat());
+        scratch.succeed(&[job.command, &["--name", "r", "-q", "--force"]].concat());
     }
     for ((name, expected), (_, actual)) in expected.iter().zip(tables(&run)) {
         assert_eq!(expected, &actual, "{name} after {what}");
@@ -47,30 +72,40 @@ fn assert_same(scratch: &Scratch, expected: &[(String, String)], what: &str) {
     assert!(run.join("summary.json").exists());
 }
 
-#[test]
-fn killed_at_three_instants_and_resumed_the_tables_are_byte_equal() {
-    let (_undisturbed, expected) = undisturbed();
+/// Kills the job a few milliseconds after its first checkpoint, and resumes it.
+fn kill_and_compare(job: &Job, delays: &[u64]) {
+    let (_undisturbed, expected) = undisturbed(job);
     let mut caught = 0;
-    for delay in [0, 20, 70] {
+    for &delay in delays {
         let scratch = Scratch::new();
-        let mut child = start(&scratch);
-        wait_for_checkpoint(&scratch);
+        let mut child = start(job, &scratch);
+        wait_for_checkpoint(job, &scratch);
         std::thread::sleep(Duration::from_millis(delay));
         let _ = child.kill();
         child.wait().expect("it ends");
-        caught += usize::from(!scratch.path().join(RUN).join("summary.json").exists());
-        assert_same(&scratch, &expected, &format!("kill -9 {delay} ms after the first checkpoint"));
+        caught += usize::from(!scratch.path().join(job.run).join("summary.json").exists());
+        assert_same(job, &scratch, &expected, &format!("kill -9 {delay} ms after the first checkpoint"));
     }
     assert!(caught > 0, "every run was over before it was killed");
 }
 
 #[test]
+fn killed_at_three_instants_and_resumed_the_tables_are_byte_equal() {
+    kill_and_compare(&PRUNING, &[0, 20, 70]);
+}
+
+#[test]
+fn a_killed_run_with_learned_numbers_noise_and_dropout_goes_on_to_the_same_tables() {
+    kill_and_compare(&COMPANDING, &[10]);
+}
+
+#[test]
 fn stopped_by_sigterm_it_says_so_and_resumes() {
-    let (_undisturbed, expected) = undisturbed();
+    let (_undisturbed, expected) = undisturbed(&PRUNING);
     let scratch = Scratch::new();
-    let child = start(&scratch);
-    wait_for_checkpoint(&scratch);
-    let run = scratch.path().join(RUN);
+    let child = start(&PRUNING, &scratch);
+    wait_for_checkpoint(&PRUNING, &scratch);
+    let run = scratch.path().join(PRUNING.run);
     // SAFETY: a plain system call on our own child.
     unsafe { libc::kill(child.id() as i32, libc::SIGTERM) };
     let output = child.wait_with_output().expect("it ends");
@@ -80,13 +115,33 @@ fn stopped_by_sigterm_it_says_so_and_resumes() {
         assert!(said.contains("go on with: reglab resume"), "{said}");
         let record = std::fs::read_to_string(run.join("run.json")).expect("a record");
         assert!(record.contains("\"interrupted\""), "{record}");
-        assert_same(&scratch, &expected, "SIGTERM");
+        assert_same(&PRUNING, &scratch, &expected, "SIGTERM");
     }
 }
 
 #[test]
 fn its_own_config_repeats_a_run() {
-    let (scratch, expected) = undisturbed();
-    scratch.succeed(&["run", &format!("{RUN}/config.toml"), "--name", "again", "-q"]);
+    let (scratch, expected) = undisturbed(&PRUNING);
+    scratch.succeed(&["run", &format!("{}/config.toml", PRUNING.run), "--name", "again", "-q"]);
     assert_eq!(tables(&scratch.path().join("results/prune/wgsef/again")), expected);
+}
+
+/// Two nets in turn, a target memory and averaged weights of each: all of it must be in the checkpoint.
+#[test]
+fn what_elr_plus_remembers_of_each_sample_survives_a_kill() {
+    let small =
+        ["train", "elr", "--arm", "elr-plus", "train.epochs=4", "model.hidden=[32]", "checkpoint.every_steps=10"];
+    let small = [&small[..], &["--name", "r", "-q"]].concat();
+    let (undisturbed, killed) = (Scratch::new(), Scratch::new());
+    undisturbed.succeed(&small);
+    let run = killed.path().join("results/train/elr/r");
+    let mut child = killed.command(&small).spawn().expect("reglab starts");
+    while !run.join("checkpoints/last").exists() && child.try_wait().expect("a child").is_none() {
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    let _ = child.kill();
+    child.wait().expect("it ends");
+    assert!(!run.join("summary.json").exists(), "the run was over before it was killed");
+    killed.succeed(&["resume", "results/train/elr/r", "-q"]);
+    assert_eq!(tables(&run), tables(&undisturbed.path().join("results/train/elr/r")));
 }

@@ -25,7 +25,7 @@ enum Tool {
     Run(run::RunFile),
     /// Go on with a run after a crash or Ctrl-C, to the very same numbers
     Resume(resume::Resume),
-    /// Run a preset's arms and seeds, then judge the method's claims (exit code 1 if one fails)
+    /// Run the arms and seeds that a preset's claims speak of, then judge them (exit code 1 if one fails)
     Verify(verify::Verify),
     /// Tables of results: mean and standard deviation over seeds, arms side by side
     Report(report::ReportArgs),

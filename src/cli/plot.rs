@@ -48,6 +48,7 @@ impl Plot {
             y: &self.y,
             curves: &curves,
             dots: summaries,
+            marks: &[],
         }
         .svg()?;
         write_atomically(&self.output, svg.as_bytes())?;

@@ -292,3 +292,27 @@ pub fn set_threads(wanted: usize) {
 pub fn is_run(path: &Path) -> bool {
     path.join("config.toml").is_file()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::report::claims::Claims;
+
+    /// Every arm of every preset is a whole, valid configuration, and every claim names an arm there is.
+    #[test]
+    fn presets_and_claims_are_whole() {
+        for method in methods::ALL {
+            let claims = Claims::parse(method.name, method.claims).unwrap();
+            for (name, text) in method.presets {
+                let origin = format!("{} {name}", method.name);
+                let runs = Layer::text(&origin, text)
+                    .and_then(|layer| resolve_arms(method, &[layer], &[], &[], name))
+                    .unwrap_or_else(|e| panic!("{e:#}"));
+                let Some(claimed) = claims.preset.get(*name) else { continue };
+                for arm in claimed.arms() {
+                    assert!(runs.iter().any(|run| run.header.arm == arm), "{origin}: a claim names the arm {arm}");
+                }
+            }
+        }
+    }
+}

@@ -1,4 +1,4 @@
-//! `reglab verify METHOD`: run what is missing, then judge the claims.
+//! `reglab verify METHOD`: run what the claims speak of and is missing, then judge them.
 
 use anyhow::{Context, Result, anyhow};
 use clap::Args;
@@ -50,6 +50,7 @@ impl Verify {
         let wanted = claims.of_preset(method.name, &self.preset).map_err(Usage::from)?;
         let preset =
             Layer::text(&format!("preset {}", self.preset), method.preset(&self.preset).map_err(Usage::from)?)?;
+        let arms: Vec<String> = wanted.arms().into_iter().map(str::to_owned).collect();
         let mut configs = Vec::new();
         for seed in 0..wanted.seeds {
             let mut last = vec![Layer::key_value(&format!("seed={seed}"))?];
@@ -57,7 +58,7 @@ impl Verify {
                 last.push(Layer::key_value(&format!("device={device}"))?);
             }
             configs.extend(
-                resolve_arms(method, std::slice::from_ref(&preset), &last, &[], &self.preset).map_err(Usage::from)?,
+                resolve_arms(method, std::slice::from_ref(&preset), &last, &arms, &self.preset).map_err(Usage::from)?,
             );
         }
         let tree = self.place.results.join(method.verb.name()).join(method.name);

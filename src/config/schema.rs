@@ -169,7 +169,10 @@ impl Schema {
             return Some(list.clone());
         }
         let list = self.0["oneOf"].as_array()?;
-        list.iter().map(|v| v.get("const").cloned().or_else(|| v["enum"].as_array()?.first().cloned())).collect()
+        // Words without a description of their own come together in one list.
+        let words = |v: &Json| v.get("const").map(|word| vec![word.clone()]).or_else(|| v["enum"].as_array().cloned());
+        let words: Option<Vec<Vec<Json>>> = list.iter().map(words).collect();
+        words.map(|words| words.concat())
     }
 
     fn types(&self) -> Vec<&str> {
@@ -182,7 +185,7 @@ impl Schema {
 
     fn accepts(&self, value: &Json) -> bool {
         if let Some(list) = self.0["anyOf"].as_array() {
-            return list.iter().any(|s| Schema(s.clone()).accepts(value));
+            return list.iter().any(|s| Schema(s.clone()).fits(value));
         }
         let types = self.types();
         let typed = types.is_empty()
@@ -285,5 +288,16 @@ pub fn hint<'a>(given: &str, names: impl Iterator<Item = &'a str>) -> String {
     match near {
         Some((distance, name)) if distance <= 1 + name.len() / 3 => format!("; did you mean {name}?"),
         _ => String::new(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn words_with_and_without_a_description_are_all_choices() {
+        let schema = Schema(json!({"oneOf": [{"const": "all", "description": "..."}, {"enum": ["conv", "linear"]}]}));
+        assert_eq!(schema.choices().unwrap(), ["all", "conv", "linear"]);
     }
 }

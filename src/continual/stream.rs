@@ -2,6 +2,8 @@
 //! of a task are and which columns of the head may answer at test time (van de Ven and Tolias' naming).
 
 use anyhow::{Result, ensure};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
 use std::collections::HashSet;
 use std::ops::Range;
 use tch::Tensor;
@@ -10,10 +12,11 @@ use super::transform::Transform;
 use crate::rng;
 
 /// In which order classes enter the stream.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum ClassOrder {
     /// 0, 1, 2, ...
+    #[default]
     Natural,
     /// A permutation drawn from the run's seed.
     Shuffled,
@@ -116,10 +119,11 @@ fn check_labels(labels: &Tensor, classes: usize) -> Result<()> {
 }
 
 /// What the labels of a task are, and what is known at test time.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum Scenario {
     /// Every task has labels of its own; the answer is among all classes seen.
+    #[default]
     ClassIncremental,
     /// Every task has labels of its own; the task is told, the answer is among its classes.
     TaskIncremental,
@@ -140,6 +144,12 @@ impl Samples {
 
     pub fn is_empty(&self) -> bool {
         self.len() == 0
+    }
+
+    /// The samples of all `parts`, one after the other.
+    pub fn concat(parts: &[Samples]) -> Samples {
+        let all = |field: fn(&Samples) -> &Tensor| Tensor::cat(&parts.iter().map(field).collect::<Vec<_>>(), 0);
+        Samples { pixels: all(|s| &s.pixels), labels: all(|s| &s.labels) }
     }
 
     pub fn rows(&self, rows: &Tensor) -> Samples {
@@ -198,6 +208,14 @@ impl Stream {
     /// T.
     pub fn tasks(&self) -> usize {
         self.edges.len() - 1
+    }
+
+    /// The data set's class ids in the order of the stream; `None` where every task has all of them.
+    pub fn class_order(&self) -> Option<&[i64]> {
+        match &self.source {
+            Source::Classes(split) => Some(split.order()),
+            Source::Domains { .. } => None,
+        }
     }
 
     /// `[T+1]`: the columns that each task owns in the class- and task-incremental scenarios.

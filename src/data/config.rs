@@ -97,6 +97,9 @@ pub struct DataConfig {
     pub test: usize,
     /// Seed of the shuffle that decides the split, 0 or more: runs with equal seeds have equal splits. Default 0.
     pub split_seed: u64,
+    /// Every seed of the run has a split of its own: the run's seed is added to split_seed. Means over seeds then are means
+    /// over test sets too, at the price that runs of different seeds are not tested on the same images. Default false.
+    pub split_by_run_seed: bool,
     /// Side in pixels images of a folder are resized to (shorter side scaled, centre cropped), 0..=1024; 0 = as they are, which
     /// must then be the same for all. Default 0.
     #[schemars(range(min = 0, max = 1024))]

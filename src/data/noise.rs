@@ -5,7 +5,9 @@ use anyhow::{Result, bail, ensure};
 use rand::RngExt;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use tch::{Device, Tensor};
 
+use super::{DeviceSet, DeviceSplits};
 use crate::rng;
 
 /// Which labels become which.
@@ -45,6 +47,7 @@ pub enum NamedGroup {
 pub struct LabelNoise {
     pub kind: NoiseKind,
     /// Share of samples concerned, in [0, 1]; 0: no noise.
+    #[schemars(range(min = 0.0, max = 1.0))]
     pub rate: f64,
     /// `pair_in_group` only: a block length that divides the number of classes, or "superclass".
     pub group: Group,
@@ -94,6 +97,22 @@ impl NoisyLabels {
     }
 }
 
+/// The shares of labels that are wrong.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct WrongRates {
+    pub train: f64,
+    /// None without validation data.
+    pub val: Option<f64>,
+}
+
+/// The data with noise on its training and validation labels; the test labels stay true.
+pub fn noisy_splits(data: DeviceSplits, noise: &LabelNoise, seed: u64) -> Result<(DeviceSplits, WrongRates)> {
+    let (train, noisy) = noise.on_set(&data.train, seed, "train")?;
+    let (val, noisy_val) = data.val.as_ref().map(|val| noise.on_set(val, seed, "validation")).transpose()?.unzip();
+    let rates = WrongRates { train: noisy.wrong_rate(), val: noisy_val.map(|n| n.wrong_rate()) };
+    Ok((DeviceSplits { train, val, test: data.test }, rates))
+}
+
 impl LabelNoise {
     /// Whether this noise can be put on labels of `classes` classes; the error names the field.
     pub fn check(&self, classes: i64) -> Result<()> {
@@ -123,6 +142,15 @@ impl LabelNoise {
         Ok(())
     }
 
+    /// A set with this noise on its labels, and what became of them. The draws are those of `part` ("train") under `seed`:
+    /// compared runs of one seed see the same wrong labels.
+    pub fn on_set(&self, set: &DeviceSet, seed: u64, part: &str) -> Result<(DeviceSet, NoisyLabels)> {
+        let classes = set.classes().len() as i64;
+        let labels = Vec::<i64>::try_from(set.labels().to_device(Device::Cpu))?;
+        let noisy = self.apply(&labels, classes, &Draws::new(seed, part, labels.len(), classes))?;
+        Ok((set.with_labels(&Tensor::from_slice(&noisy.labels))?, noisy))
+    }
+
     /// Puts the noise on `labels` (values in 0..classes) with the random numbers given.
     pub fn apply(&self, labels: &[i64], classes: i64, draws: &Draws) -> Result<NoisyLabels> {
         self.check(classes)?;
@@ -142,6 +170,26 @@ impl LabelNoise {
         };
         let changed = noisy.iter().zip(labels).map(|(new, old)| new != old).collect();
         Ok(NoisyLabels { labels: noisy, changed })
+    }
+
+    /// T `[K][K]`: the probability T[i][j] that class i is observed as class j. Rows sum to one.
+    pub fn transition(&self, classes: i64) -> Result<Vec<Vec<f64>>> {
+        self.check(classes)?;
+        let (rate, others) = (self.rate, (classes - 1) as f64);
+        let row = |i: i64| {
+            // A share `moved` of the class goes elsewhere, `to` says how much of it to class j.
+            let spread = |moved: f64, to: &dyn Fn(i64) -> f64| -> Vec<f64> {
+                (0..classes).map(|j| if i == j { 1.0 - moved } else { 0.0 } + moved * to(j)).collect()
+            };
+            let only = |class: i64| move |j: i64| f64::from(u8::from(j == class));
+            match self.kind {
+                NoiseKind::Sym => spread(rate, &|_| 1.0 / classes as f64),
+                NoiseKind::SymExclusive => spread(rate, &|j| if i == j { 0.0 } else { 1.0 / others }),
+                NoiseKind::AsymCifar10 => spread(rate, &only(LOOK_ALIKE[i as usize])),
+                NoiseKind::PairInGroup => spread(rate, &only(self.group.next(i))),
+            }
+        };
+        Ok((0..classes).map(row).collect())
     }
 
     /// The samples of rank i < rate n get a new label, made from the old one and draw[i].
@@ -164,16 +212,14 @@ impl LabelNoise {
 
     /// The members of rank j < rate n_c inside each class c, ranked by the permutation, get the look-alike class.
     fn asymmetric(&self, labels: &[i64], draws: &Draws) -> Result<Vec<i64>> {
-        /// airplane, automobile, bird, cat, deer, dog, frog, horse, ship, truck.
-        const BECOMES: [i64; 10] = [0, 1, 0, 5, 7, 3, 6, 7, 8, 1];
-        let mut size = [0; BECOMES.len()];
+        let mut size = [0; LOOK_ALIKE.len()];
         labels.iter().for_each(|&y| size[y as usize] += 1);
         let mut noisy = labels.to_vec();
-        let mut seen = [0; BECOMES.len()];
+        let mut seen = [0; LOOK_ALIKE.len()];
         for sample in checked_order(&draws.perm, labels.len())? {
             let class = labels[sample] as usize;
             if is_among_first(seen[class], self.rate, size[class]) {
-                noisy[sample] = BECOMES[class];
+                noisy[sample] = LOOK_ALIKE[class];
             }
             seen[class] += 1;
         }
@@ -213,6 +259,10 @@ fn checked_order(perm: &[i64], samples: usize) -> Result<Vec<usize>> {
     ensure!(sorted.into_iter().eq(0..samples as i64), "perm is not a permutation of the {samples} samples");
     Ok(perm.iter().map(|&i| i as usize).collect())
 }
+
+/// What each class of CIFAR-10 is mistaken for, in the order airplane, automobile, bird, cat, deer, dog, frog, horse, ship,
+/// truck.
+const LOOK_ALIKE: [i64; 10] = [0, 1, 0, 5, 7, 3, 6, 7, 8, 1];
 
 /// The super-class of each class of CIFAR-100 (`coarse_labels` of the data set).
 const CIFAR100_SUPERCLASS: [u8; 100] = [
@@ -285,12 +335,43 @@ mod tests {
     }
 
     #[test]
+    fn the_transition_matrix_is_the_frequency_of_each_flip() {
+        for kind in [NoiseKind::Sym, NoiseKind::SymExclusive, NoiseKind::AsymCifar10, NoiseKind::PairInGroup] {
+            let (labels, noisy) = noisy(kind, 0.4, FIVE, 10);
+            let transition = LabelNoise { kind, rate: 0.4, group: FIVE }.transition(10).unwrap();
+            for (i, row) in transition.iter().enumerate() {
+                assert!((row.iter().sum::<f64>() - 1.0).abs() < 1e-12);
+                for (j, &p) in row.iter().enumerate() {
+                    let pair = |(y, n): &(&i64, &i64)| (**y, **n) == (i as i64, j as i64);
+                    let seen = labels.iter().zip(&noisy.labels).filter(pair).count() as f64 / 1000.0;
+                    assert!((seen - p).abs() < 0.06, "{kind:?} {i} {j}: {seen} {p}");
+                }
+            }
+        }
+    }
+
+    #[test]
     fn the_same_seed_gives_the_same_noise_and_each_part_its_own() {
         let draws = |part| Draws::new(1, part, 50, 10);
         assert_eq!(draws("train").draw, draws("train").draw);
         assert_ne!(draws("train").draw, draws("validation").draw);
         assert_ne!(draws("train").perm, draws("validation").perm);
         assert_ne!(draws("train").u, draws("validation").u);
+    }
+
+    #[test]
+    fn a_set_keeps_its_samples_and_gets_the_labels_of_its_seed_and_part() {
+        let labels = Tensor::arange(40, (tch::Kind::Int64, Device::Cpu)).remainder(4);
+        let x = Tensor::arange(40, (tch::Kind::Float, Device::Cpu)).view([40, 1]);
+        let classes = ["a", "b", "c", "d"].map(str::to_owned).to_vec();
+        let set = DeviceSet::from_tensors(x, labels.shallow_clone(), classes).unwrap();
+        let noise = LabelNoise { rate: 0.5, ..LabelNoise::default() };
+        let (spoiled, noisy) = noise.on_set(&set, 3, "train").unwrap();
+        let wrong = spoiled.labels().ne_tensor(&labels).sum(tch::Kind::Int64).int64_value(&[]);
+        assert_eq!(wrong as f64 / 40.0, noisy.wrong_rate());
+        assert!(wrong > 0 && spoiled.slice(0, 40).x == set.slice(0, 40).x);
+        assert_eq!(noise.on_set(&set, 3, "train").unwrap().1.labels, noisy.labels);
+        assert_ne!(noise.on_set(&set, 3, "val").unwrap().1.labels, noisy.labels);
     }
 
     #[test]

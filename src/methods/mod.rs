@@ -16,7 +16,14 @@ use crate::ops::Op;
 use crate::run::{Run, Summary};
 
 /// The registry.
-pub static ALL: &[Method] = &[Method::of::<prune::wgsef::Wgsef>(), Method::of::<hpo::maid::Maid>()];
+pub static ALL: &[Method] = &[
+    Method::of::<continual::stability_gap::StabilityGap>(),
+    Method::of::<distill::self_distill::SelfDistill>(),
+    Method::of::<hpo::maid::Maid>(),
+    Method::of::<prune::wgsef::Wgsef>(),
+    Method::of::<train::elr::EarlyLearning>(),
+    Method::of::<train::weight_compander::WeightCompander>(),
+];
 
 /// What the method does to a network: the first word of its command.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -161,15 +168,7 @@ pub fn find(name: &str) -> Result<&'static Method> {
 pub fn ops() -> &'static [Op] {
     static OPS: OnceLock<Vec<Op>> = OnceLock::new();
     OPS.get_or_init(|| {
-        let shared = [
-            crate::pruning::OPS,
-            crate::pruning::NETWORK_OPS,
-            crate::continual::OPS,
-            continual::stability_gap::OPS,
-            distill::self_distill::OPS,
-            train::elr::OPS,
-            train::weight_compander::OPS,
-        ];
+        let shared = [crate::pruning::OPS, crate::pruning::NETWORK_OPS, crate::continual::OPS];
         shared.iter().copied().chain(ALL.iter().map(|m| m.ops)).flatten().copied().collect()
     })
 }

@@ -82,9 +82,25 @@ impl Arch {
         fill("model.classes", own_classes, classes)
     }
 
+    /// How the weights of its Linear and convolution layers start.
+    pub fn init(&self) -> InitScheme {
+        match self {
+            Arch::Mlp(a) => a.init,
+            Arch::Lenet5(a) => a.init,
+            Arch::CifarResnet(a) => a.init,
+            Arch::Resnet18(a) | Arch::Resnet34(a) => a.init,
+            Arch::Vgg16Bn(a) => a.init,
+            Arch::MobilenetV1(a) => a.init,
+        }
+    }
+
     /// Registers the parameters in `store` (initial values from `seed`) and returns the network.
     pub fn build(&self, store: &mut ParamStore, seed: u64) -> Result<Box<dyn Model>> {
-        let mut b = Builder::new(store, seed);
+        self.build_part(Builder::new(store, seed))
+    }
+
+    /// The same as a part of something larger, under the builder's prefix.
+    pub fn build_part(&self, mut b: Builder) -> Result<Box<dyn Model>> {
         Ok(match self {
             Arch::Mlp(a) => Box::new(Mlp::new(&mut b, a)?),
             Arch::Lenet5(a) => Box::new(Lenet5::new(&mut b, a)?),

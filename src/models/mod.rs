@@ -59,6 +59,14 @@ impl Network {
         Ok(Network { arch, store, model })
     }
 
+    /// The plain network whose weights are what `view`, a view of this network's store, shows: reparameterizations become
+    /// ordinary weights, and tensors that a method added after the network's own are left out.
+    pub fn folded(&self, view: &View) -> Result<Network> {
+        let plain = Network::build(self.arch.clone(), 0, self.store.device())?;
+        plain.store.ids().for_each(|id| plain.store.assign(id, view.get(id)));
+        Ok(plain)
+    }
+
     /// Logits in evaluation mode, without gradients.
     pub fn evaluate(&self, x: &Tensor) -> Tensor {
         tch::no_grad(|| self.model.forward(&Cx::eval(&View::plain(&self.store)), x))

@@ -16,6 +16,17 @@ pub enum Init {
     Normal(f64),
 }
 
+impl Init {
+    /// The standard deviation of the values drawn.
+    pub fn std(self) -> f64 {
+        match self {
+            Init::Constant(_) => 0.0,
+            Init::Uniform(bound) => bound / 3f64.sqrt(),
+            Init::Normal(std) => std,
+        }
+    }
+}
+
 /// Adds tensors to a store under a dotted prefix.
 pub struct Builder<'a> {
     store: &'a mut ParamStore,

@@ -20,6 +20,9 @@ pub enum Role {
     NormShift,
     /// A row per symbol: never decayed or reparameterized by default.
     Embedding,
+    /// A number of a reparameterization (the compander's log a and log b, say), added by a method after the network's own
+    /// tensors: part of training checkpoints, gone from the folded network.
+    Reparameterization,
     /// Running statistics: not trained, part of the state dict.
     Buffer,
     /// `num_batches_tracked`: int64, not trained.

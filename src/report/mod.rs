@@ -1,6 +1,7 @@
 //! From run folders to tables, plots and verdicts.
 
 pub mod claims;
+pub mod heat_map;
 pub mod plot;
 mod scan;
 mod statistics;

@@ -21,6 +21,8 @@ pub struct Chart<'a> {
     pub curves: &'a [Curve],
     /// Mark the points: for few of them.
     pub dots: bool,
+    /// Where vertical lines stand: task switches, phases.
+    pub marks: &'a [f64],
 }
 
 /// Okabe and Ito's palette without yellow: told apart by everybody, in print too.
@@ -64,6 +66,10 @@ impl Chart<'_> {
                 .y_label_formatter(&|v| tick(*v))
                 .draw()
                 .map_err(|e| broken(&e))?;
+            for &mark in self.marks.iter().filter(|mark| (x.0..=x.1).contains(mark)) {
+                let line = DashedLineSeries::new([(mark, y.0), (mark, y.1)], 4, 4, RGBColor(130, 130, 130).into());
+                chart.draw_series(line).map_err(|e| broken(&e))?;
+            }
             for (i, curve) in self.curves.iter().enumerate() {
                 let colour = COLOURS[i % COLOURS.len()];
                 let points: Vec<(f64, f64)> =
@@ -135,6 +141,36 @@ pub fn columns(folder: &Path, table: &str, x: &str, y: &str, only: Option<(&str,
     Ok(points)
 }
 
+/// Draws a column of a table over the epochs, one curve for each value of the column `by` (the layers, say); a table that was
+/// not written is left out.
+pub fn draw_each(run: &crate::run::Run, file: &str, table: &str, column: &str, by: &str) -> Result<()> {
+    let path = run.folder().join(format!("{table}.csv"));
+    if !path.exists() {
+        return Ok(());
+    }
+    let mut names: Vec<String> = Vec::new();
+    let mut reader = csv::Reader::from_path(&path).with_context(|| format!("cannot read {}", path.display()))?;
+    let place = reader.headers()?.iter().position(|c| c == by);
+    let place = place.with_context(|| format!("{} has no column {by}", path.display()))?;
+    for row in reader.records() {
+        let name = row.with_context(|| path.display().to_string())?[place].to_owned();
+        if !names.contains(&name) {
+            names.push(name);
+        }
+    }
+    let curve = |name: String| {
+        let points = columns(run.folder(), table, "epoch", column, Some((by, &name)))?;
+        Ok(Curve { name, points })
+    };
+    let curves = names.into_iter().map(curve).collect::<Result<Vec<_>>>()?;
+    if curves.iter().all(|curve| curve.points.is_empty()) {
+        return Ok(());
+    }
+    let title = format!("{column} by epoch");
+    let svg = Chart { title: &title, x: "epoch", y: column, curves: &curves, dots: false, marks: &[] }.svg()?;
+    run.write(&format!("plots/{file}.svg"), svg.as_bytes())
+}
+
 /// Draws one column of a table over the epochs into the run's plots folder; a table that was not written is left out.
 pub fn draw_column(
     run: &crate::run::Run,
@@ -152,6 +188,7 @@ pub fn draw_column(
     }
     let curves = [Curve { name: column.into(), points }];
     let svg =
-        Chart { title: &format!("{column} by epoch"), x: "epoch", y: column, curves: &curves, dots: false }.svg()?;
+        Chart { title: &format!("{column} by epoch"), x: "epoch", y: column, curves: &curves, dots: false, marks: &[] }
+            .svg()?;
     run.write(&format!("plots/{file}.svg"), svg.as_bytes())
 }

@@ -3,8 +3,10 @@
 use anyhow::{Context, Result};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use tch::{Device, Kind, Tensor};
 
 use super::{OptimizerConfig, ScheduleConfig};
+use crate::native::Autocast;
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
@@ -15,6 +17,19 @@ pub enum Precision {
     Bf16,
 }
 
+impl Precision {
+    /// A forward pass at this precision; what it returns is float32 either way.
+    pub fn forward(self, device: Device, pass: impl FnOnce() -> Tensor) -> Result<Tensor> {
+        match self {
+            Precision::Float32 => Ok(pass()),
+            Precision::Bf16 => {
+                let _autocast = Autocast::new(device, Kind::BFloat16)?;
+                Ok(pass().to_kind(Kind::Float))
+            }
+        }
+    }
+}
+
 /// How a phase of ordinary training runs.
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
@@ -22,6 +37,9 @@ pub struct TrainConfig {
     /// Passes over the training set.
     #[schemars(range(min = 0))]
     pub epochs: u64,
+    /// Optimizer steps in place of `epochs`; the last pass may stop in its middle (0: `epochs` decide).
+    #[schemars(range(min = 0))]
+    pub steps: u64,
     /// Samples a step.
     #[schemars(range(min = 1))]
     pub batch: usize,
@@ -54,6 +72,7 @@ impl Default for TrainConfig {
     fn default() -> TrainConfig {
         TrainConfig {
             epochs: 10,
+            steps: 0,
             batch: 128,
             drop_last: false,
             accumulate: 1,

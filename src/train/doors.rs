@@ -4,8 +4,9 @@ use anyhow::Result;
 use std::collections::HashMap;
 use tch::Tensor;
 
+use super::Precision;
 use crate::data::Batch;
-use crate::models::{Cx, Model};
+use crate::models::{Cx, Model, Network};
 use crate::params::{ParamStore, View};
 use crate::run::{Run, Stamp};
 
@@ -35,11 +36,23 @@ pub struct Pass<'a> {
     /// What the model made of the batch.
     pub logits: &'a Tensor,
     model: &'a dyn Model,
+    precision: Precision,
 }
 
 impl<'a> Pass<'a> {
-    pub(super) fn new(model: &'a dyn Model, view: &'a View<'a>, batch: &'a Batch, logits: &'a Tensor) -> Pass<'a> {
-        Pass { view, batch, logits, model }
+    pub(super) fn new(
+        model: &'a dyn Model,
+        view: &'a View<'a>,
+        batch: &'a Batch,
+        logits: &'a Tensor,
+        precision: Precision,
+    ) -> Pass<'a> {
+        Pass { view, batch, logits, model, precision }
+    }
+
+    /// What another network (a teacher) makes of the same batch: in evaluation mode, without gradient, at the loop's precision.
+    pub fn evaluate(&self, other: &Network) -> Result<Tensor> {
+        self.precision.forward(other.store.device(), || other.evaluate(&self.batch.x))
     }
 
     /// Another training-mode pass through the same parameters (a memory batch, a second view of the input).
@@ -70,7 +83,7 @@ impl Terms {
     }
 }
 
-/// The end of an epoch, before its evaluation.
+/// The end of an epoch (the last one may have been cut short by `train.steps`), before its evaluation.
 pub struct EpochEnd<'a> {
     pub at: Stamp,
     /// Finished epochs of the phase, from 1.
@@ -78,6 +91,16 @@ pub struct EpochEnd<'a> {
     /// Mean training loss of the epoch.
     pub loss: f64,
     pub step: Step<'a>,
+    /// The parameters as an evaluation sees them.
+    pub view: &'a View<'a>,
+}
+
+impl EpochEnd<'_> {
+    /// Where the rows of an earlier step of this epoch belong.
+    pub fn stamp_of(&self, run_step: u64) -> Stamp {
+        let back = (self.at.step - run_step) as f64 / self.step.steps_per_epoch as f64;
+        Stamp { step: run_step, epoch: self.at.epoch - back }
+    }
 }
 
 /// What a method may do at each door; it implements the ones it needs. Nothing here may read a value back to the host,
@@ -98,6 +121,16 @@ pub trait Doors {
 
     /// Reparameterizes: sets the tensors the model shall use. Called for training and for evaluation.
     fn view(&self, _store: &ParamStore, _view: &mut View) {}
+
+    /// Whether evaluations also show the folded network: what all views make, as plain weights (`test_accuracy_folded`).
+    fn folds(&self) -> bool {
+        false
+    }
+
+    /// The same for evaluation, where it does not use what training uses (averaged weights, say).
+    fn eval_view(&self, store: &ParamStore, view: &mut View) {
+        self.view(store, view);
+    }
 
     /// Changes the batch: mixes, noises, augments.
     fn batch(&mut self, _step: &Step, _batch: &mut Batch) {}
@@ -124,6 +157,16 @@ pub trait Doors {
 
     /// After the optimizer's step: prox, clip, average, reset.
     fn update(&mut self, _step: &Step) -> Result<()> {
+        Ok(())
+    }
+
+    /// Whether `observe` wants to be called after this step.
+    fn observes(&self, _step: &Step) -> bool {
+        false
+    }
+
+    /// The step is over: measure the network. `view` is what all doors together make of the store. Changes nothing.
+    fn observe(&mut self, _step: &Step, _view: &View) -> Result<()> {
         Ok(())
     }
 

@@ -16,7 +16,7 @@ pub struct Evaluation {
 }
 
 /// Samples a batch of an evaluation: as large as is useful for small images, fewer for large ones.
-fn batch_size(set: &DeviceSet) -> usize {
+pub fn batch_size(set: &DeviceSet) -> usize {
     let values: i64 = set.sample_shape().iter().product();
     (4_000_000 / values.max(1)).clamp(64, 2048) as usize
 }

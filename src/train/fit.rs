@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use tch::{Kind, Tensor, no_grad};
 
 use super::window::Window;
-use super::{Doors, Ema, EpochEnd, Optimizer, ParamGroup, Pass, Precision, Source, Step, Terms, TrainConfig};
+use super::{Doors, Ema, EpochEnd, Optimizer, ParamGroup, Pass, Source, Step, Terms, TrainConfig};
 use super::{clip_grad_norm, evaluate};
 use crate::data::{Batch, DeviceSet};
 use crate::models::{Cx, Network, Taps};
@@ -70,6 +70,8 @@ pub struct Trainer<'a> {
     step: u64,
     steps_per_epoch: u64,
     seed: u64,
+    /// Whether the loop's own cross-entropy is a term: no door owns the loss.
+    cross_entropy: bool,
     /// `ce` (unless a door owns the loss) and the doors' terms.
     terms: Vec<&'static str>,
     best: BTreeMap<String, f64>,
@@ -82,7 +84,7 @@ impl<'a> Trainer<'a> {
         let config = job.config;
         let steps_per_epoch = job.source.batches_per_epoch() / config.accumulate;
         ensure!(
-            steps_per_epoch > 0 || config.epochs == 0,
+            steps_per_epoch > 0 || config.epochs + config.steps == 0,
             "train.batch = {} times train.accumulate = {} is more than the training set has",
             config.batch,
             config.accumulate
@@ -96,7 +98,8 @@ impl<'a> Trainer<'a> {
         };
         let groups = job.groups.clone().unwrap_or_else(all);
         let optimizer = Optimizer::new(&config.optimizer, groups, &job.net.store)?;
-        let own = if doors.iter().any(|d| d.owns_loss()) { vec![] } else { vec!["ce"] };
+        let cross_entropy = !doors.iter().any(|d| d.owns_loss());
+        let own = cross_entropy.then_some("ce");
         let terms = own.into_iter().chain(doors.iter().flat_map(|d| d.terms())).collect();
         let ema = (config.ema > 0.0).then(|| Ema::new(&job.net.store));
         Ok(Trainer {
@@ -107,6 +110,7 @@ impl<'a> Trainer<'a> {
             step: 0,
             steps_per_epoch,
             seed,
+            cross_entropy,
             terms,
             best: BTreeMap::new(),
             epoch_loss: 0.0,
@@ -114,7 +118,10 @@ impl<'a> Trainer<'a> {
     }
 
     fn steps(&self) -> u64 {
-        self.steps_per_epoch * self.job.config.epochs
+        match self.job.config.steps {
+            0 => self.steps_per_epoch * self.job.config.epochs,
+            steps => steps,
+        }
     }
 
     fn stamp(&self) -> Stamp {
@@ -169,6 +176,12 @@ impl<'a> Trainer<'a> {
         if let Some(ema) = &mut self.ema {
             ema.update(&self.job.net.store, self.job.config.ema)?;
         }
+        if doors.iter().any(|d| d.observes(&at)) {
+            let view = no_grad(|| view(&self.job.net.store, doors));
+            for door in doors.iter_mut().filter(|d| d.observes(&at)) {
+                door.observe(&at, &view)?;
+            }
+        }
         self.step += 1;
         Ok(())
     }
@@ -189,10 +202,10 @@ impl<'a> Trainer<'a> {
         let view = view(&self.job.net.store, doors);
         let logits = self.forward(&view, &batch.x, doors)?;
         let mut terms = Terms(Vec::with_capacity(self.terms.len()));
-        if self.terms.first() == Some(&"ce") {
+        if self.cross_entropy {
             terms.add("ce", cross_entropy(&logits, batch, self.job.config.label_smoothing));
         }
-        let pass = Pass::new(&*self.job.net.model, &view, batch, &logits);
+        let pass = Pass::new(&*self.job.net.model, &view, batch, &logits, self.job.config.precision);
         for door in doors.iter_mut() {
             door.loss(at, &pass, &mut terms)?;
         }
@@ -214,20 +227,13 @@ impl<'a> Trainer<'a> {
         if doors.iter().any(|d| d.taps()) {
             cx = cx.with_taps(&taps);
         }
-        let forward = || self.job.net.model.forward(&cx, x);
-        match self.job.config.precision {
-            Precision::Float32 => Ok(forward()),
-            Precision::Bf16 => {
-                let _autocast = native::Autocast::new(self.job.net.store.device(), Kind::BFloat16)?;
-                Ok(forward().to_kind(Kind::Float))
-            }
-        }
+        self.job.config.precision.forward(self.job.net.store.device(), || self.job.net.model.forward(&cx, x))
     }
 
     /// Rows, evaluation, checkpoint, signals: everything that is due after a step.
     fn after_step(&mut self, doors: &mut [&mut dyn Doors], run: &mut Run) -> Result<()> {
         run.progress.step(self.step);
-        let epoch_over = self.step.is_multiple_of(self.steps_per_epoch);
+        let epoch_over = self.step.is_multiple_of(self.steps_per_epoch) || self.step == self.steps();
         if epoch_over || self.step.is_multiple_of(self.job.config.log_every) {
             self.log(run)?;
         }
@@ -276,19 +282,21 @@ impl<'a> Trainer<'a> {
     }
 
     fn end_epoch(&mut self, doors: &mut [&mut dyn Doors], run: &mut Run) -> Result<()> {
-        let epoch = self.step / self.steps_per_epoch;
+        let epoch = self.step.div_ceil(self.steps_per_epoch);
         let at = {
             self.step -= 1;
             let at = self.at();
             self.step += 1;
             at
         };
-        let loss = std::mem::take(&mut self.epoch_loss) / self.steps_per_epoch as f64;
-        let end = EpochEnd { at: self.stamp(), epoch, loss, step: at };
+        let steps = self.step - (epoch - 1) * self.steps_per_epoch;
+        let loss = std::mem::take(&mut self.epoch_loss) / steps as f64;
+        let view = eval_view(&self.job.net.store, doors);
+        let end = EpochEnd { at: self.stamp(), epoch, loss, step: at, view: &view };
         for door in doors.iter_mut() {
             door.epoch_end(&end, run)?;
         }
-        let due = epoch.is_multiple_of(self.job.config.eval_every) || epoch == self.job.config.epochs;
+        let due = epoch.is_multiple_of(self.job.config.eval_every) || self.step == self.steps();
         if !due || self.job.evaluate.is_empty() {
             return Ok(());
         }
@@ -313,11 +321,11 @@ impl<'a> Trainer<'a> {
         let mut row = Map::new();
         let averaged = self.ema.as_ref().map(|ema| ("_ema", &ema.store));
         for (suffix, store) in [Some(("", &self.job.net.store)), averaged].into_iter().flatten() {
-            let view = view(store, doors);
-            for (name, set) in self.job.evaluate {
-                let result = evaluate(&*self.job.net.model, &view, set);
-                row.insert(format!("{name}_accuracy{suffix}"), json!(result.accuracy));
-                row.insert(format!("{name}_loss{suffix}"), json!(result.loss));
+            let view = eval_view(store, doors);
+            self.evaluate_view(suffix, &view, &mut row);
+            if doors.iter().any(|d| d.folds()) {
+                let folded = view.fold();
+                self.evaluate_view(&format!("{suffix}_folded"), &View::plain(&folded), &mut row);
             }
         }
         for (metric, value) in &row {
@@ -326,6 +334,15 @@ impl<'a> Trainer<'a> {
             *best = if metric.contains("loss") { best.min(value) } else { best.max(value) };
         }
         row
+    }
+
+    /// The columns of one network in a row of eval.csv, their names ending in `suffix`.
+    fn evaluate_view(&self, suffix: &str, view: &View, row: &mut Map<String, Value>) {
+        for (name, set) in self.job.evaluate {
+            let result = evaluate(&*self.job.net.model, view, set);
+            row.insert(format!("{name}_accuracy{suffix}"), json!(result.accuracy));
+            row.insert(format!("{name}_loss{suffix}"), json!(result.loss));
+        }
     }
 
     fn weights(&self) -> Result<Weights<'a>> {
@@ -372,10 +389,17 @@ impl<'a> Trainer<'a> {
     }
 }
 
-/// The store as the doors show it.
+/// The store as the doors show it to a training pass.
 pub fn view<'s>(store: &'s ParamStore, doors: &[&mut dyn Doors]) -> View<'s> {
     let mut view = View::plain(store);
     doors.iter().for_each(|d| d.view(store, &mut view));
+    view
+}
+
+/// The store as the doors show it to an evaluation.
+pub fn eval_view<'s>(store: &'s ParamStore, doors: &[&mut dyn Doors]) -> View<'s> {
+    let mut view = View::plain(store);
+    doors.iter().for_each(|d| d.eval_view(store, &mut view));
     view
 }
 

@@ -2,7 +2,18 @@
 //! task ([`crate::continual::anchor`]). F of a task is the mean over its mini-batches of the squared gradient of the
 //! batch-mean loss (ground-truth labels, evaluation mode); with batches of one sample it is the per-sample Fisher.
 
+use anyhow::Result;
+use std::collections::HashMap;
 use tch::Tensor;
+
+use super::memory_gradient::{self, Mode};
+use crate::continual::anchor::Anchor;
+use crate::continual::flat;
+use crate::continual::protocol::{Learner, Task};
+use crate::continual::tasks::Tasks;
+use crate::models::Network;
+use crate::params::ParamId;
+use crate::train::{Doors, Pass, Step, Terms};
 
 /// Sums squared gradients, one batch at a time.
 pub struct FisherSum {
@@ -32,6 +43,102 @@ impl FisherSum {
 pub fn merge(old: &Tensor, new: &Tensor, tasks_so_far: usize) -> Tensor {
     let c = tasks_so_far as f64;
     (old * c + new) / (c + 1.0)
+}
+
+/// What weighs the pull.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Importance {
+    /// The Fisher information: squares of the mean gradients of batches of this size.
+    Fisher { batch: usize },
+    /// 1 everywhere: the L2 anchor.
+    One,
+}
+
+/// The learner.
+pub struct Ewc<'a> {
+    tasks: &'a Tasks,
+    net: &'a Network,
+    lambda: f64,
+    importance: Importance,
+    task: usize,
+    anchor: Option<Anchor>,
+}
+
+impl<'a> Ewc<'a> {
+    pub fn new(tasks: &'a Tasks, net: &'a Network, lambda: f64, importance: Importance) -> Ewc<'a> {
+        Ewc { tasks, net, lambda, importance, task: 0, anchor: None }
+    }
+
+    /// F of the task that has ended, merged into that of the tasks before.
+    fn fisher(&self, task: &Task, batch: usize) -> Result<Tensor> {
+        let store = &self.net.store;
+        let leaves = store.trainable();
+        let mut sum: Option<FisherSum> = None;
+        for batch in task.train.batches(batch) {
+            let loss = |logits: &Tensor| self.tasks.output.cross_entropy(logits, &batch.y, task.index + 1);
+            let grad = memory_gradient::of(&*self.net.model, store, &leaves, &batch.x, Mode::Eval, loss)?;
+            sum.get_or_insert_with(|| FisherSum::new(&grad)).add(&grad);
+        }
+        let new = sum.expect("every task has training samples").mean();
+        Ok(match &self.anchor {
+            Some(anchor) => merge(&anchor.importance, &new, task.index),
+            None => new,
+        })
+    }
+}
+
+impl Doors for Ewc<'_> {
+    fn name(&self) -> &'static str {
+        "ewc"
+    }
+
+    fn terms(&self) -> Vec<&'static str> {
+        vec!["ce", "penalty"]
+    }
+
+    fn owns_loss(&self) -> bool {
+        true
+    }
+
+    fn loss(&mut self, step: &Step, pass: &Pass, terms: &mut Terms) -> Result<()> {
+        let ce = self.tasks.output.cross_entropy(pass.logits, &pass.batch.y, self.task + 1);
+        let penalty = self.anchor.as_ref().map_or_else(|| ce.detach().zeros_like(), |a| a.penalty(step.store));
+        terms.add("ce", ce);
+        terms.add("penalty", penalty);
+        Ok(())
+    }
+
+    fn grads(&mut self, step: &Step, leaves: &[ParamId], grads: &mut [Option<Tensor>]) -> Result<()> {
+        if let Some(anchor) = &self.anchor {
+            anchor.pull(step, leaves, grads);
+        }
+        Ok(())
+    }
+
+    fn state(&self) -> Vec<(String, Tensor)> {
+        self.anchor.as_ref().map_or(Vec::new(), Anchor::state)
+    }
+
+    fn load_state(&mut self, state: &HashMap<String, Tensor>) -> Result<()> {
+        self.anchor = Anchor::load(state, &self.net.store, self.lambda)?;
+        Ok(())
+    }
+}
+
+impl Learner for Ewc<'_> {
+    fn task_start(&mut self, task: &Task) -> Result<()> {
+        self.task = task.index;
+        Ok(())
+    }
+
+    fn task_end(&mut self, task: &Task) -> Result<()> {
+        let importance = match self.importance {
+            Importance::Fisher { batch } => self.fisher(task, batch)?,
+            Importance::One => flat::parameters(&self.net.store).ones_like(),
+        };
+        self.anchor = Some(Anchor::here(&self.net.store, importance, self.lambda));
+        Ok(())
+    }
 }
 
 #[cfg(test)]

@@ -7,7 +7,16 @@
 //! singular.
 
 use anyhow::{Context, Result, bail, ensure};
-use tch::{Kind, Tensor};
+use std::collections::HashMap;
+use tch::{Kind, Tensor, no_grad};
+
+use super::memory_gradient::{self, Mode};
+use crate::continual::flat;
+use crate::continual::protocol::{Learner, Task};
+use crate::continual::replay::{Replay, Replayed};
+use crate::continual::tasks::Tasks;
+use crate::params::ParamId;
+use crate::train::{Doors, Pass, Step, Terms};
 
 /// The gradient to descend on.
 pub struct Projection {
@@ -42,6 +51,88 @@ pub fn project(grad: &Tensor, memory_grads: &Tensor, gamma: f64, ridge: f64) -> 
     let v = bounded_qp(&gram, &linear, gamma)?;
     let v_here = Tensor::from_slice(&v).to_device(grad.device());
     Ok(Projection { grad: (g + memory.tr().mv(&v_here)).to_kind(grad.kind()), v, projected: true })
+}
+
+/// The learner. Every step takes one backward pass over the memory of each old task, and the host waits for their products
+/// with the new gradient: the quadratic problem is solved there.
+pub struct Gem<'a> {
+    tasks: &'a Tasks,
+    gamma: f64,
+    ridge: f64,
+    replay: Replay,
+    task: usize,
+    /// The memory of each old task.
+    old: Vec<Replayed>,
+}
+
+impl<'a> Gem<'a> {
+    pub fn new(tasks: &'a Tasks, gamma: f64, ridge: f64, replay: Replay) -> Gem<'a> {
+        Gem { tasks, gamma, ridge, replay, task: 0, old: Vec::new() }
+    }
+
+    fn look_up(&mut self) -> Result<()> {
+        // The first state of a fresh run holds no samples.
+        let old = if self.replay.is_empty() { 0 } else { self.task };
+        self.old = (0..old).map(|task| self.replay.of_task(task)).collect::<Result<_>>()?;
+        Ok(())
+    }
+}
+
+impl Doors for Gem<'_> {
+    fn name(&self) -> &'static str {
+        "gem"
+    }
+
+    fn terms(&self) -> Vec<&'static str> {
+        vec!["ce"]
+    }
+
+    fn owns_loss(&self) -> bool {
+        true
+    }
+
+    fn loss(&mut self, _step: &Step, pass: &Pass, terms: &mut Terms) -> Result<()> {
+        terms.add("ce", self.tasks.output.cross_entropy(pass.logits, &pass.batch.y, self.task + 1));
+        Ok(())
+    }
+
+    fn grads(&mut self, step: &Step, leaves: &[ParamId], grads: &mut [Option<Tensor>]) -> Result<()> {
+        if self.old.is_empty() {
+            return Ok(());
+        }
+        let of_task = |(x, y): &Replayed| {
+            let loss = |logits: &Tensor| self.tasks.output.cross_entropy(logits, y, self.task + 1);
+            memory_gradient::of(step.model, step.store, leaves, x, Mode::Train, loss)
+        };
+        let memory = Tensor::stack(&self.old.iter().map(of_task).collect::<Result<Vec<_>>>()?, 0);
+        let tensors: Vec<&Tensor> = leaves.iter().map(|&id| step.store.get(id)).collect();
+        let new = flat::gradient(grads, &tensors);
+        let projection = no_grad(|| project(&new, &memory, self.gamma, self.ridge))?;
+        if projection.projected {
+            flat::put(&projection.grad, &tensors, grads);
+        }
+        Ok(())
+    }
+
+    fn state(&self) -> Vec<(String, Tensor)> {
+        self.replay.state()
+    }
+
+    fn load_state(&mut self, state: &HashMap<String, Tensor>) -> Result<()> {
+        self.replay.load_state(state)?;
+        self.look_up()
+    }
+}
+
+impl Learner for Gem<'_> {
+    fn task_start(&mut self, task: &Task) -> Result<()> {
+        self.task = task.index;
+        self.look_up()
+    }
+
+    fn task_end(&mut self, task: &Task) -> Result<()> {
+        self.replay.fill(task)
+    }
 }
 
 fn host(tensor: &Tensor) -> Result<Vec<f64>> {

@@ -3,7 +3,16 @@
 //! the old and the current model over all units of the head. There is no factor tau^2, and since the old units are
 //! picked after the softmax the sum is not a divergence: it may be slightly negative.
 
-use tch::{Kind, Tensor};
+use anyhow::Result;
+use std::collections::HashMap;
+use tch::{Kind, Tensor, no_grad};
+
+use crate::continual::protocol::{Learner, Task};
+use crate::continual::stream::Scenario;
+use crate::continual::tasks::Tasks;
+use crate::models::{Cx, Network};
+use crate::params::{ParamStore, View};
+use crate::train::{Doors, Pass, Step, Terms};
 
 /// KD of logits and the old model's logits `[B, C]`; `active` `[U]` int64: the old units. 0-d; the gradient flows to
 /// `logits`.
@@ -22,6 +31,94 @@ pub fn distillation_of_heads(logits: &Tensor, old_logits: &Tensor, edges: &[i64]
         distillation(&logits.narrow(1, e[0], width), &old_logits.narrow(1, e[0], width), &all, temperature)
     };
     edges.windows(2).map(head).fold(Tensor::zeros([], (logits.kind(), logits.device())), |sum, kd| sum + kd)
+}
+
+/// The learner.
+pub struct Lwf<'a> {
+    tasks: &'a Tasks,
+    net: &'a Network,
+    alpha: f64,
+    temperature: f64,
+    task: usize,
+    /// The model after the last task.
+    old: Option<ParamStore>,
+}
+
+impl<'a> Lwf<'a> {
+    pub fn new(tasks: &'a Tasks, net: &'a Network, alpha: f64, temperature: f64) -> Lwf<'a> {
+        Lwf { tasks, net, alpha, temperature, task: 0, old: None }
+    }
+
+    /// KD from the old model on the current batch.
+    fn teach(&self, old: &ParamStore, pass: &Pass) -> Tensor {
+        let (output, labels) = (&self.tasks.output, &pass.batch.y);
+        let old_logits = no_grad(|| self.net.model.forward(&Cx::eval(&View::plain(old)), &pass.batch.x));
+        if output.scenario() == Scenario::TaskIncremental {
+            return distillation_of_heads(pass.logits, &old_logits, &output.edges()[..=self.task], self.temperature);
+        }
+        let old_units = match output.scenario() {
+            Scenario::DomainIncremental => output.width(),
+            _ => output.edges()[self.task],
+        };
+        let active = Tensor::arange(old_units, (Kind::Int64, pass.logits.device()));
+        let open = |logits: &Tensor| output.open(logits, labels, self.task + 1);
+        distillation(&open(pass.logits), &open(&old_logits), &active, self.temperature)
+    }
+}
+
+impl Doors for Lwf<'_> {
+    fn name(&self) -> &'static str {
+        "lwf"
+    }
+
+    fn terms(&self) -> Vec<&'static str> {
+        vec!["ce", "kd"]
+    }
+
+    fn owns_loss(&self) -> bool {
+        true
+    }
+
+    fn loss(&mut self, _step: &Step, pass: &Pass, terms: &mut Terms) -> Result<()> {
+        let ce = self.tasks.output.cross_entropy(pass.logits, &pass.batch.y, self.task + 1);
+        let kd = match &self.old {
+            Some(old) => self.teach(old, pass) * self.alpha,
+            None => ce.detach().zeros_like(),
+        };
+        terms.add("ce", ce);
+        terms.add("kd", kd);
+        Ok(())
+    }
+
+    fn state(&self) -> Vec<(String, Tensor)> {
+        let named = |store: &ParamStore| store.iter().map(|(_, p)| (p.name.clone(), p.tensor.detach())).collect();
+        self.old.as_ref().map_or(Vec::new(), named)
+    }
+
+    fn load_state(&mut self, state: &HashMap<String, Tensor>) -> Result<()> {
+        self.old = (!state.is_empty()).then(|| self.net.store.deep_clone());
+        for (name, tensor) in state {
+            let old = self.old.as_ref().expect("made above");
+            old.assign(old.find(name)?, tensor);
+        }
+        Ok(())
+    }
+}
+
+impl Learner for Lwf<'_> {
+    fn task_start(&mut self, task: &Task) -> Result<()> {
+        self.task = task.index;
+        Ok(())
+    }
+
+    fn task_end(&mut self, task: &Task) -> Result<()> {
+        self.old = Some(task.net.store.deep_clone());
+        Ok(())
+    }
+
+    fn weights(&self) -> (f64, f64) {
+        (1.0, self.alpha)
+    }
 }
 
 #[cfg(test)]

@@ -124,14 +124,16 @@ fn er_loss(case: &Case) -> Result<Outputs> {
     let (new, memory) = (new.set_requires_grad(true), memory.set_requires_grad(true));
     let (labels_new, labels_memory) = (case.tensor("labels_new")?, case.tensor("labels_mem")?);
     let er = er::loss(&new, &labels_new, Some((&memory, &labels_memory)), case.f64("alpha")?);
+    let [weighted_new, weighted_memory] = er.terms();
+    let loss = weighted_new + weighted_memory;
     // An empty batch is no part of the graph.
     let leaves = if memory.numel() > 0 { vec![&new, &memory] } else { vec![&new] };
-    let mut grads = Tensor::run_backward(&[&er.loss], &leaves, false, false).into_iter();
+    let mut grads = Tensor::run_backward(&[&loss], &leaves, false, false).into_iter();
     let mut grad_of = |logits: &Tensor| grads.next().unwrap_or_else(|| logits.zeros_like());
     Ok(Outputs::new()
         .with("grad_logits_new", grad_of(&new))
         .with("grad_logits_mem", grad_of(&memory))
-        .with("loss", er.loss)
+        .with("loss", loss)
         .with("loss_new", er.new)
         .with("loss_mem", er.memory))
 }

@@ -199,6 +199,16 @@ impl Eigen {
         Eigen { d: d.clamp_min(0.0), v }
     }
 
+    /// [`limit`] without another factorisation: coef = alpha V (alpha D + lambda)^-1 V^T y. Never D^-1, which K may not have.
+    pub fn limit(&self, y: &Tensor, alpha: f64, lambda: f64) -> Fit {
+        if alpha == 0.0 {
+            return Fit { coef: y.zeros_like(), fit: y.zeros_like() };
+        }
+        let rotated = self.v.tr().matmul(y) / (&self.d * alpha + lambda).unsqueeze(1) * alpha;
+        let fit = self.v.matmul(&(&rotated * self.d.unsqueeze(1)));
+        Fit { coef: self.v.matmul(&rotated), fit }
+    }
+
     /// y^(T) = V B^(T) V^T y on the training inputs [n,c], without the steps before it.
     pub fn fit(&self, y: &Tensor, alphas: &[f64], lambda: f64) -> Tensor {
         let b = Spectral::new(&self.d, alphas, lambda).b.get(alphas.len() as i64 - 1);
@@ -247,6 +257,9 @@ mod tests {
         let last = Ridge::new(&k, 0.2).unwrap().chain(&toy.y, &alphas).pop().unwrap();
         let spectral = Eigen::new(&k).fit(&toy.y, &alphas, 0.2);
         assert!((spectral - last.fit).abs().max().double_value(&[]) < 1e-12);
+        let (direct, spectral) = (limit(&k, &toy.y, 0.35, 0.2).unwrap(), Eigen::new(&k).limit(&toy.y, 0.35, 0.2));
+        assert!((direct.coef - spectral.coef).abs().max().double_value(&[]) < 1e-12);
+        assert!((direct.fit - spectral.fit).abs().max().double_value(&[]) < 1e-12);
     }
 
     #[test]

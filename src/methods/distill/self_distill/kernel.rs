@@ -1,6 +1,6 @@
 //! Kernel matrices, computed by blocks of rows so that no temporary is larger than the block.
 
-use anyhow::{Result, ensure};
+use anyhow::{Context, Result, ensure};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use tch::{Kind, Tensor};
@@ -10,13 +10,32 @@ use tch::{Kind, Tensor};
 #[serde(tag = "name", rename_all = "kebab-case", deny_unknown_fields)]
 pub enum Kernel {
     /// exp(-gamma |x-z|^2), gamma = 1/(2 sigma^2): the paper's.
-    Rbf { gamma: f64 },
+    Rbf {
+        /// Factor of the squared distance, > 0.
+        gamma: f64,
+    },
     /// <x, z>.
     Linear,
     /// (gamma <x, z> + offset)^degree.
-    Polynomial { gamma: f64, offset: f64, degree: u32 },
+    Polynomial {
+        /// Factor of the product, > 0.
+        gamma: f64,
+        /// Added to it, >= 0.
+        offset: f64,
+        /// Its power, >= 1.
+        degree: u32,
+    },
     /// exp(-gamma |x-z|_1).
-    Laplace { gamma: f64 },
+    Laplace {
+        /// Factor of the sum of absolute differences, > 0.
+        gamma: f64,
+    },
+}
+
+impl Default for Kernel {
+    fn default() -> Kernel {
+        Kernel::Rbf { gamma: 0.02 }
+    }
 }
 
 /// Rows of x per block.
@@ -39,7 +58,15 @@ impl Kernel {
             let centre = x.mean_dim(0, true, Kind::Double);
             (x, z) = (x - &centre, z - &centre);
         }
-        let k = Tensor::empty([xs[0], zs[0]], (Kind::Double, x.device()));
+        let k = Tensor::f_empty([xs[0], zs[0]], (Kind::Double, x.device())).with_context(|| {
+            let gib = (8 * xs[0] * zs[0]) as f64 / (1u64 << 30) as f64;
+            format!(
+                "a kernel matrix of {} x {} points takes {gib:.1} GiB, which {:?} does not have",
+                xs[0],
+                zs[0],
+                x.device()
+            )
+        })?;
         for start in (0..xs[0]).step_by(BLOCK as usize) {
             let rows = BLOCK.min(xs[0] - start);
             self.block(&mut k.narrow(0, start, rows), &x.narrow(0, start, rows), &z);
@@ -47,7 +74,8 @@ impl Kernel {
         Ok(k)
     }
 
-    fn check(&self) -> Result<()> {
+    /// Whether the fields are in their ranges.
+    pub fn check(&self) -> Result<()> {
         if let Kernel::Rbf { gamma } | Kernel::Laplace { gamma } | Kernel::Polynomial { gamma, .. } = *self {
             ensure!(gamma > 0.0 && gamma.is_finite(), "gamma = {gamma} must be positive");
         }

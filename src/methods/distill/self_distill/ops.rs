@@ -79,7 +79,8 @@ fn op_loss(case: &Case) -> Result<Outputs> {
     };
     let [logits, p0, p1] = ["logits", "p0", "p1"].map(|name| case.tensor(name).map(|t| t.set_requires_grad(true)));
     let (logits, p0, p1) = (logits?, p0?, p1?);
-    let data = data_loss(&logits, &case.tensor("labels")?, &case.tensor("teacher_logits")?, case.f64("alpha")?, form);
+    let teacher = case.tensor("teacher_logits")?;
+    let data = data_loss(&logits, &case.tensor("labels")?, Some(&teacher), case.f64("alpha")?, form);
     let parameters = [p0.shallow_clone(), p1.shallow_clone()];
     let total = &data + penalty(&parameters, reg_form) * case.f64("reg")?;
     let out = Outputs::new().with("total", &total).with("data_loss", &data);

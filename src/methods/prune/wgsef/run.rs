@@ -146,6 +146,7 @@ impl Job<'_> {
             // The honest rival: the same small network, new weights, the whole budget.
             settings = self.config.train.clone();
             settings.epochs += self.config.finetune.epochs;
+            settings.steps += self.config.finetune.steps;
             Network::build(cut.arch.clone(), run.seed(), run.device)?
         } else {
             let pruned = evaluate(&*cut.model, &View::plain(&cut.store), &self.data.test);

@@ -23,12 +23,25 @@ impl Default for Elr {
     }
 }
 
-/// A loss and its terms, all 0-d. `reg` is before the multiplication by lambda and never positive, so the loss is often
-/// negative, with a floor near lambda log(2c): this is right.
+/// The terms of a loss, 0-d. `reg` is never positive, so the loss is often negative, with a floor near lambda log(2c): this is
+/// right.
 pub struct Terms {
-    pub loss: Tensor,
     pub ce: Tensor,
     pub reg: Tensor,
+    /// lambda, or what its ramp has made of it.
+    pub weight: f64,
+}
+
+impl Terms {
+    /// lambda reg.
+    pub fn pull(&self) -> Tensor {
+        &self.reg * self.weight
+    }
+
+    /// CE + lambda reg.
+    pub fn loss(&self) -> Tensor {
+        &self.ce + self.pull()
+    }
 }
 
 impl Elr {
@@ -47,7 +60,7 @@ impl Elr {
         let t = memory.update(index, &p, self.beta); // 2
         let ce = log_p.nll_loss(labels); // 3
         let reg = pull_to_target(&t, &p); // 4
-        Terms { loss: &ce + &reg * self.lambda, ce, reg } // 5
+        Terms { ce, reg, weight: self.lambda } // 5
     }
 }
 
@@ -96,9 +109,10 @@ mod tests {
         let mut loss = f64::NAN;
         for _ in 0..60 {
             let terms = elr.loss(&logits, &labels, &index, &memory);
-            let gradient = Tensor::run_backward(&[&terms.loss], &[&logits], false, false).remove(0);
+            let total = terms.loss();
+            let gradient = Tensor::run_backward(&[&total], &[&logits], false, false).remove(0);
             assert_eq!(gradient.isfinite().all().int64_value(&[]), 1);
-            loss = f64::try_from(terms.loss).unwrap();
+            loss = f64::try_from(total).unwrap();
         }
         assert!(loss < -20.0 && loss.is_finite(), "{loss}"); // 3 log(about 1e-3)
     }
@@ -109,7 +123,7 @@ mod tests {
         let memory = TargetMemory::new(1, 2, Device::Cpu);
         let logits = Tensor::from_slice(&[200f32, 0.0]).view([1, 2]);
         let terms = elr.loss(&logits, &Tensor::from_slice(&[0i64]), &Tensor::from_slice(&[0i64]), &memory);
-        assert!(f64::try_from(terms.loss).unwrap().is_infinite());
+        assert!(f64::try_from(terms.loss()).unwrap().is_infinite());
     }
 
     #[test]
@@ -119,7 +133,7 @@ mod tests {
         let z = Tensor::from_slice(&[0.3, -0.2, 1.0, 0.5, 0.1, -0.7]).view([2, 3]).set_requires_grad(true);
         let labels = Tensor::from_slice(&[0i64, 1]);
         let terms = elr.loss(&z, &labels, &Tensor::from_slice(&[1i64, 0]), &memory);
-        let gradient = Tensor::run_backward(&[terms.loss], &[&z], false, false).remove(0);
+        let gradient = Tensor::run_backward(&[terms.loss()], &[&z], false, false).remove(0);
         let (p, t) = (z.detach().softmax(-1, Kind::Double), memory.rows().flip([0]));
         // g_c = p_c / (1 - <p,t>) sum_k (t_k - t_c) p_k = p_c (<p,t> - t_c) / (1 - <p,t>)
         let agreement = (&p * &t).sum_dim_intlist(&[1i64][..], true, Kind::Double);
@@ -134,7 +148,7 @@ mod tests {
         let memory = TargetMemory::new(1, 3, Device::Cpu);
         let logits = Tensor::from_slice(&[1f32, 2.0, 3.0]).view([1, 3]).to_kind(Kind::BFloat16);
         let zero = Tensor::from_slice(&[0i64]);
-        assert_eq!(Elr::default().loss(&logits, &zero, &zero, &memory).loss.kind(), Kind::Float);
+        assert_eq!(Elr::default().loss(&logits, &zero, &zero, &memory).loss().kind(), Kind::Float);
     }
 
     #[test]

@@ -1,5 +1,6 @@
 //! The target memory: for each training sample the moving average of the predictions it got.
 
+use anyhow::{Result, ensure};
 use tch::{Device, Kind, Tensor};
 
 /// t `[n, K]`, a row a training sample, by *dataset index* (not by batch position or shuffled order). It starts at zero, with
@@ -18,6 +19,14 @@ impl TargetMemory {
     /// A memory that goes on from these rows (copied).
     pub fn restore(rows: &Tensor) -> TargetMemory {
         TargetMemory { rows: rows.detach().copy() }
+    }
+
+    /// Goes on from the rows of a checkpoint. Rows of another shape are an error.
+    pub fn load(&self, rows: &Tensor) -> Result<()> {
+        let (given, own) = (rows.size(), self.rows.size());
+        ensure!(given == own, "the target memory of the checkpoint has shape {given:?}, this run needs {own:?}");
+        tch::no_grad(|| self.rows.shallow_clone().copy_(rows));
+        Ok(())
     }
 
     /// t `[n, K]`.

@@ -58,7 +58,7 @@ fn loss_seq(case: &Case) -> Result<Outputs> {
     for step in 0..steps {
         let index = index.get(step);
         check::distinct("index", &index).with_context(|| format!("step {step}"))?;
-        losses.push(elr.loss(&logits.get(step), &label.index_select(0, &index), &index, &memory).loss);
+        losses.push(elr.loss(&logits.get(step), &label.index_select(0, &index), &index, &memory).loss());
     }
     Ok(Outputs::new()
         .with("loss", Tensor::stack(&losses, 0))
@@ -113,7 +113,7 @@ fn ema(case: &Case) -> Result<Outputs> {
     check::shape("params", &params, &[&[steps], &averaged.size()[..]].concat())?;
     let decays: Vec<f64> = (0..steps).map(|s| averaging.decay(start + 1 + s)).collect();
     for (s, &decay) in decays.iter().enumerate() {
-        average(&averaged, &params.get(s as i64), decay);
+        average(&[&averaged], &[&params.get(s as i64)], decay)?;
     }
     Ok(Outputs::new().with("ema", averaged).with("alpha", decays))
 }
@@ -221,6 +221,7 @@ fn index(case: &Case, name: &str, shape: &[i64], limit: i64) -> Result<Tensor> {
 }
 
 fn with_gradient(terms: &Terms, logits: &Tensor) -> Outputs {
-    let gradient = gradients(&terms.loss, &[logits]).remove(0);
-    Outputs::new().with("loss", &terms.loss).with("ce", &terms.ce).with("reg", &terms.reg).with("grad_logits", gradient)
+    let loss = terms.loss();
+    let gradient = gradients(&loss, &[logits]).remove(0);
+    Outputs::new().with("loss", loss).with("ce", &terms.ce).with("reg", &terms.reg).with("grad_logits", gradient)
 }

@@ -20,6 +20,7 @@ use tch::Tensor;
 use super::loss::{Terms, check_clamp, check_lambda, clamped, log_softmax, pull_to_target};
 use super::memory::TargetMemory;
 use crate::data::mixup::mix;
+use crate::native::foreach;
 
 /// exp(-5 (1 - clip(s, 0, L)/L)^2): a sigmoid-like rise from exp(-5) to 1 over the first L steps; 1 if L is 0.
 pub fn ramp(step: i64, length: i64) -> f64 {
@@ -58,7 +59,7 @@ impl Plus {
         let labels = if self.reweight_labels { reweighted(soft_labels, q) } else { soft_labels.shallow_clone() };
         let ce = -(labels * &log_p).sum_dim_intlist(&[-1i64][..], false, q.kind()).mean(q.kind());
         let reg = pull_to_target(q, &p);
-        Terms { loss: &ce + &reg * (ramp(step, self.coef_step) * self.lambda), ce, reg }
+        Terms { ce, reg, weight: ramp(step, self.coef_step) * self.lambda }
     }
 }
 
@@ -120,11 +121,9 @@ impl Averaging {
     }
 }
 
-/// w' <- gamma w' + (1-gamma) w in place.
-pub fn average(averaged: &Tensor, raw: &Tensor, gamma: f64) {
-    tch::no_grad(|| {
-        let _ = averaged.detach().lerp_(&raw.detach(), 1.0 - gamma);
-    });
+/// w' <- gamma w' + (1-gamma) w in place, for a list of tensors at once.
+pub fn average(averaged: &[&Tensor], raw: &[&Tensor], gamma: f64) -> Result<()> {
+    foreach::lerp_(averaged, raw, 1.0 - gamma)
 }
 
 /// 0.5 (z_1 + z_2): the prediction of the pair, from the raw nets (official code) or the averaged ones.
@@ -161,7 +160,7 @@ mod tests {
         let averaging = Averaging { mode: AveragingMode::Debias, gamma: 1.0, ema_step: -1 };
         let averaged = Tensor::from_slice(&[3f32]).set_requires_grad(true);
         for (step, raw) in [(1, 5f32), (2, 10.0)] {
-            average(&averaged, &Tensor::from_slice(&[raw]), averaging.decay(step));
+            average(&[&averaged], &[&Tensor::from_slice(&[raw])], averaging.decay(step)).unwrap();
         }
         assert!((averaged.double_value(&[0]) - 6.0).abs() < 1e-6);
         assert!(averaged.requires_grad());
@@ -197,7 +196,7 @@ mod tests {
         let plain = elr.loss(&z, &zero, &zero, &memory);
         let labels = Tensor::from_slice(&[1.0, 0.0, 0.0]).view([1, 3]);
         let other = plus.loss(&z, &labels, memory.rows(), 1);
-        assert!((f64::try_from(&plain.loss).unwrap() - f64::try_from(&other.loss).unwrap()).abs() < 1e-12);
-        assert_eq!(other.loss.kind(), Kind::Double);
+        assert!((f64::try_from(plain.loss()).unwrap() - f64::try_from(other.loss()).unwrap()).abs() < 1e-12);
+        assert_eq!(other.loss().kind(), Kind::Double);
     }
 }
