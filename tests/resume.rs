@@ -145,3 +145,43 @@ fn what_elr_plus_remembers_of_each_sample_survives_a_kill() {
     killed.succeed(&["resume", "results/train/elr/r", "-q"]);
     assert_eq!(tables(&run), tables(&undisturbed.path().join("results/train/elr/r")));
 }
+
+/// A method without a network: its whole state is beside the weights.
+const DESCENT_RUN: &str = "results/hpo/maid/r";
+const DESCENT: &[&str] = &[
+    "hpo",
+    "maid",
+    "--arm",
+    "tv-01",
+    "--name",
+    "r",
+    "-q",
+    "method.budget=1500",
+    "method.descent_test=estimate",
+    "checkpoint.every_steps=5",
+];
+
+#[test]
+fn a_killed_descent_goes_on_to_the_same_table_and_summary() {
+    let numbers = |scratch: &Scratch| {
+        let text = std::fs::read_to_string(scratch.path().join(DESCENT_RUN).join("summary.json")).expect("a summary");
+        text.lines().filter(|line| !line.contains("\"seconds\"")).collect::<Vec<_>>().join("\n")
+    };
+    let whole = Scratch::new();
+    whole.succeed(DESCENT);
+    let expected = tables(&whole.path().join(DESCENT_RUN));
+    assert!(expected.iter().any(|(name, text)| name == "maid.csv" && text.lines().count() > 8), "{expected:?}");
+
+    let scratch = Scratch::new();
+    let mut child = scratch.command(DESCENT).stderr(Stdio::null()).spawn().expect("reglab starts");
+    let last = scratch.path().join(DESCENT_RUN).join("checkpoints/last");
+    while !last.exists() && child.try_wait().expect("a child").is_none() {
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    let _ = child.kill();
+    let caught = !child.wait().expect("it ends").success();
+    assert!(caught, "the run was over before it could be killed");
+    scratch.succeed(&["resume", DESCENT_RUN, "-q"]);
+    assert_eq!(tables(&scratch.path().join(DESCENT_RUN)), expected);
+    assert_eq!(numbers(&scratch), numbers(&whole));
+}

@@ -155,7 +155,10 @@ fn pictures(run: &Run) -> Result<()> {
     let accuracy = [log("eps")?, log("alpha")?];
     let draw = |file: &str, chart: Chart| run.write(&format!("plots/{file}.svg"), chart.svg()?.as_bytes());
     let cost = "inner gradients and Hessian products";
-    draw("loss", Chart { title: "upper loss by cost", x: cost, y: "upper loss", curves: &loss, dots: false })?;
+    draw(
+        "loss",
+        Chart { title: "upper loss by cost", x: cost, y: "upper loss", curves: &loss, dots: false, marks: &[] },
+    )?;
     let title = "accuracy and step by outer iteration";
-    draw("accuracy", Chart { title, x: "outer iteration", y: "log10", curves: &accuracy, dots: false })
+    draw("accuracy", Chart { title, x: "outer iteration", y: "log10", curves: &accuracy, dots: false, marks: &[] })
 }
