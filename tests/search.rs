@@ -1,9 +1,7 @@
 //! A study over real runs: its trials, and that a kill changes none of them.
 
-mod common;
-
-use common::Scratch;
 use std::path::Path;
+use std::process::{Command, Output};
 use std::time::Duration;
 
 /// Four random trials of a quarter of a second.
@@ -20,8 +18,18 @@ const STUDY: &[&str] = &[
 ];
 const RUN: &str = "results/hpo/search/r";
 
-fn trials(scratch: &Scratch) -> Vec<String> {
-    let text = std::fs::read_to_string(scratch.path().join(RUN).join("trials.csv")).expect("a table of trials");
+fn reglab(folder: &Path, args: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_reglab"));
+    command.args(args).current_dir(folder).env("OMP_NUM_THREADS", "1");
+    command
+}
+
+fn succeed(output: Output) {
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+}
+
+fn trials(folder: &Path) -> Vec<String> {
+    let text = std::fs::read_to_string(folder.join(RUN).join("trials.csv")).expect("a table of trials");
     text.lines().map(str::to_owned).collect()
 }
 
@@ -35,30 +43,31 @@ fn wait_for(path: &Path) {
 
 #[test]
 fn a_study_killed_in_the_middle_ends_with_the_same_trials() {
-    let undisturbed = Scratch::new();
-    undisturbed.succeed(STUDY);
-    let expected = trials(&undisturbed);
+    let undisturbed = tempfile::tempdir().expect("a folder");
+    succeed(reglab(undisturbed.path(), STUDY).output().expect("reglab starts"));
+    let expected = trials(undisturbed.path());
     assert_eq!(expected.len(), 5);
     assert!(expected[1..].iter().all(|row| row.contains(",done,")), "{expected:?}");
     assert_ne!(expected[1].split(',').next_back(), expected[2].split(',').next_back(), "each trial has its own values");
 
-    let killed = Scratch::new();
-    let mut study = killed.command(STUDY).spawn().expect("reglab starts");
-    wait_for(&killed.path().join(RUN).join("trials/1/checkpoints"));
+    // Two at a time: that may not show either.
+    let killed = tempfile::tempdir().expect("a folder");
+    let mut study = reglab(killed.path(), &[STUDY, &["method.jobs=2"]].concat()).spawn().expect("reglab starts");
+    wait_for(&killed.path().join(RUN).join("trials/2/checkpoints"));
     study.kill().expect("it runs");
     study.wait().expect("it ends");
-    // The trial under way goes on by itself or was cut anywhere: neither may show.
-    killed.succeed(&["resume", RUN, "-q"]);
-    assert_eq!(expected, trials(&killed));
+    // The trials under way go on by themselves: the study takes them up as it finds them.
+    succeed(reglab(killed.path(), &["resume", RUN, "-q"]).output().expect("reglab starts"));
+    assert_eq!(expected, trials(killed.path()));
     let journal = std::fs::read_to_string(killed.path().join(RUN).join("trials.jsonl")).expect("a journal");
     assert!(journal.contains("restarted"), "{journal}");
 }
 
 #[test]
 fn what_is_wrong_is_said_before_or_at_the_first_trial() {
-    let scratch = Scratch::new();
+    let scratch = tempfile::tempdir().expect("a folder");
     let refused = |change: &str, code: i32, needle: &str| {
-        let output = scratch.reglab(&[STUDY, &["--force", change]].concat());
+        let output = reglab(scratch.path(), &[STUDY, &["--force", change]].concat()).output().expect("it starts");
         let error = String::from_utf8_lossy(&output.stderr).into_owned();
         assert!(output.status.code() == Some(code) && error.contains(needle), "{change}: {error}");
     };

@@ -14,8 +14,6 @@ use crate::search::{Event, Journal, Owner, Study};
 
 /// Between two looks at the running trials.
 const LOOK_EVERY: Duration = Duration::from_millis(20);
-/// Of a trial on another host: the folder's lock says that none is left there.
-const HEARTBEAT_SECONDS: f64 = 0.0;
 
 pub fn run(config: Config, run: &mut Run) -> Result<Summary> {
     let changes = [
@@ -25,12 +23,14 @@ pub fn run(config: Config, run: &mut Run) -> Result<Summary> {
     let objective = Objective::new(&config.method, &changes)?;
     bind(run, &objective)?;
     let mut journal = Journal::open(&run.folder().join("trials.jsonl"), &config.header(run.seed()))?;
-    journal.interrupt_dead(HEARTBEAT_SECONDS)?;
+    // The run's lock is ours: whoever ran these trials is gone.
+    journal.interrupt_running()?;
     let mut search = Search { config: &config, objective, journal, working: Vec::new() };
     let outcome = search.work(run);
     search.working.into_iter().for_each(Worker::stop);
     outcome?;
     let study = search.journal.study();
+    output::table(run, study)?;
     output::pictures(run, study)?;
     output::summary(run, study)
 }
@@ -114,7 +114,8 @@ impl Search<'_> {
         };
         match &event {
             Event::Failed { reason, .. } => run.progress.warn(&format!("trial {trial} failed: {reason}")),
-            _ => run.progress.say(&format!("trial {trial} is done")),
+            Event::Done { value, .. } => run.progress.say(&format!("trial {trial}: {value:.6}")),
+            _ => {}
         }
         self.journal.write(event)?;
         let study = self.journal.study();
