@@ -8,7 +8,9 @@ reglab=${2:-$here/target/debug/reglab}
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 cd "$work"
-run() { "$reglab" prune wgsef --arm wgsef --name "$1" -q method.latency_runs=0 checkpoint.every_steps=50 "${@:2}"; }
+run() { (run_in_place "$@"); }
+# In the place of the calling shell, so that what is killed is reglab itself.
+run_in_place() { exec "$reglab" prune wgsef --arm wgsef --name "$1" -q method.latency_runs=0 checkpoint.every_steps=50 "${@:2}"; }
 # Every column but time_s, of every table.
 tables() {
   python3 - "results/prune/wgsef/$1" <<'PYTHON'
@@ -28,7 +30,7 @@ length=$(python3 -c "print($(seconds) - $begin)")
 tables whole > whole.txt
 failed=0 caught=0
 for i in $(seq "$kills"); do
-  run "k$i" > /dev/null 2>&1 & child=$!
+  (exec > /dev/null 2>&1; run_in_place "k$i") & child=$!
   sleep "$(python3 -c "import random; print(random.uniform(0.05, 0.95) * $length)")"
   kill -9 $child 2>/dev/null || true
   wait $child 2>/dev/null || true
