@@ -4,7 +4,7 @@ use anyhow::{Context, Result, bail, ensure};
 use serde::Deserialize;
 use std::collections::BTreeMap;
 
-use super::statistics::number;
+use super::statistics::precise as number;
 use super::{Record, Sample};
 
 /// A method's claims file.

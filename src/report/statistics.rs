@@ -35,12 +35,26 @@ impl Sample {
 
 /// A number for people: four significant digits, whole numbers whole.
 pub fn number(x: f64) -> String {
+    rounded(x, 4)
+}
+
+/// A number beside its bound: six significant digits, without trailing zeros.
+pub fn precise(x: f64) -> String {
+    let text = rounded(x, 6);
+    if text.contains('e') || !text.contains('.') {
+        text
+    } else {
+        text.trim_end_matches('0').trim_end_matches('.').to_owned()
+    }
+}
+
+fn rounded(x: f64, digits: i32) -> String {
     let size = x.abs();
     if x.fract() == 0.0 && size < 1e15 {
         format!("{x}")
     } else if (1e-3..1e5).contains(&size) {
-        let digits = (3 - size.log10().floor() as i32).clamp(0, 6) as usize;
-        format!("{x:.digits$}")
+        let places = (digits - 1 - size.log10().floor() as i32).clamp(0, 9) as usize;
+        format!("{x:.places$}")
     } else {
         format!("{x:.3e}")
     }
@@ -58,6 +72,9 @@ mod tests {
         assert!((sample.error().unwrap() - 0.6454972243679028).abs() < 1e-15);
         assert_eq!(Sample(vec![0.5]).std(), None);
         assert_eq!(number(0.95312), "0.9531");
+        assert_eq!(precise(0.16477), "0.16477");
+        assert_eq!(precise(0.5), "0.5");
+        assert_eq!(precise(0.9999999), "1");
         assert_eq!(number(26.0), "26");
         assert_eq!(number(1.5e-7), "1.500e-7");
     }
