@@ -5,10 +5,10 @@ use clap::Args;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
-use super::run::{Place, Spec, folder, resolve_arms, run_all, run_name};
+use super::run::{Place, Spec, folder, run_all, run_name};
 use crate::Usage;
 use crate::config::Layer;
-use crate::methods::{self, Method};
+use crate::methods::{self, Method, resolve_arms};
 use crate::report::claims::Claims;
 use crate::report::{Finished, Record, grouped_table, scan};
 use crate::run::{physical_cores, write_atomically};

@@ -74,6 +74,7 @@ impl Schema {
             let place = || layer.place(key.span().start);
             match schema.property(key.get_ref()) {
                 None => bail!("{}: {}", place(), schema.unknown(&full, path, key.get_ref())),
+                Some(field) if field.0.get("free").is_some() => {}
                 Some(field) if field.0.get("arms").is_some() => self.check_arms(layer, value, merged)?,
                 Some(field) => field.check_value(layer, &full, value, inside)?,
             }
@@ -254,7 +255,7 @@ impl Schema {
             let default =
                 field.get("default").filter(|d| path.is_empty() || !d.is_null()).or(default.and_then(|d| d.get(name)));
             let field = Schema(field.clone());
-            if field.is_table() && field.0.get("arms").is_none() {
+            if field.is_table() && field.0.get("arms").is_none() && field.0.get("free").is_none() {
                 field.collect(&key, default, out);
             } else if !["arms", "method.name"].contains(&key.as_str()) {
                 let doc = field.0["description"].as_str().unwrap_or_default().replace('\n', " ");

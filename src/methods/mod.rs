@@ -5,7 +5,10 @@ pub mod continual;
 pub mod distill;
 pub mod hpo;
 pub mod prune;
+mod resolve;
 pub mod train;
+
+pub use resolve::resolve_arms;
 
 use anyhow::{Result, bail};
 use std::sync::OnceLock;
@@ -20,6 +23,7 @@ pub static ALL: &[Method] = &[
     Method::of::<continual::stability_gap::StabilityGap>(),
     Method::of::<distill::self_distill::SelfDistill>(),
     Method::of::<hpo::maid::Maid>(),
+    Method::of::<hpo::search::Search>(),
     Method::of::<prune::wgsef::Wgsef>(),
     Method::of::<train::elr::EarlyLearning>(),
     Method::of::<train::weight_compander::WeightCompander>(),

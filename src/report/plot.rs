@@ -39,6 +39,15 @@ const COLOURS: [RGBColor; 7] = [
 impl Chart<'_> {
     /// The chart as an SVG text.
     pub fn svg(&self) -> Result<String> {
+        self.draw(true)
+    }
+
+    /// The same with the points alone.
+    pub fn scatter(&self) -> Result<String> {
+        self.draw(false)
+    }
+
+    fn draw(&self, lines: bool) -> Result<String> {
         let points = || self.curves.iter().flat_map(|c| &c.points).filter(|(x, y)| x.is_finite() && y.is_finite());
         ensure!(points().next().is_some(), "{}: there is no point to draw", self.title);
         let mut text = String::new();
@@ -77,11 +86,11 @@ impl Chart<'_> {
                 // After one round of colours the lines become thin.
                 let style = colour.stroke_width(if i < COLOURS.len() { 2 } else { 1 });
                 chart
-                    .draw_series(LineSeries::new(points.iter().copied(), style))
+                    .draw_series(LineSeries::new(points.iter().copied().filter(|_| lines), style))
                     .map_err(|e| broken(&e))?
                     .label(curve.name.clone())
                     .legend(move |(x, y)| PathElement::new([(x, y), (x + 18, y)], style));
-                if self.dots || points.len() == 1 {
+                if self.dots || !lines || points.len() == 1 {
                     let dot = |&p: &(f64, f64)| Circle::new(p, 4, colour.filled());
                     chart.draw_series(points.iter().map(dot)).map_err(|e| broken(&e))?;
                 }

@@ -324,6 +324,12 @@ impl Run {
     }
 }
 
+/// Whether a process works in the run folder.
+pub fn in_use(folder: &Path) -> bool {
+    let open = File::options().create(true).truncate(false).read(true).write(true).open(folder.join(".lock"));
+    open.is_ok_and(|file| matches!(file.try_lock(), Err(TryLockError::WouldBlock)))
+}
+
 /// Takes the folder's lock, which the system drops when the process ends, however it ends.
 fn lock(folder: &Path) -> Result<File> {
     let path = folder.join(".lock");

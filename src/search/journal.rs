@@ -172,6 +172,17 @@ impl Journal {
         })
     }
 
+    /// Marks all running trials as interrupted: for the one who holds the study's lock, and so knows that no owner is left
+    /// (process ids return after a restart of the machine or container).
+    pub fn interrupt_running(&mut self) -> Result<()> {
+        self.transact(|study| {
+            let running = |(trial, t): (usize, &super::Trial)| {
+                matches!(t.state, State::Running(_)).then_some(Event::Interrupted { trial })
+            };
+            Ok((study.trials.iter().enumerate().filter_map(running).collect(), ()))
+        })
+    }
+
     /// Marks the trials whose owner is dead, or was not heard of for ten intervals where that cannot be known, as interrupted.
     pub fn interrupt_dead(&mut self, heartbeat_seconds: f64) -> Result<()> {
         let time = now();
@@ -352,6 +363,8 @@ mod tests {
         journal.interrupt_dead(-1.0).unwrap();
         let states: Vec<bool> = journal.study().trials.iter().map(|t| t.state == State::Interrupted).collect();
         assert_eq!(states, [false, true]);
+        journal.interrupt_running().unwrap();
+        assert!(journal.study().trials.iter().all(|t| t.state == State::Interrupted));
     }
 
     #[test]

@@ -1,9 +1,10 @@
 //! The search space: tuned keys, their ranges, and the scale samplers work in.
 
 use anyhow::{Context, Result, bail, ensure};
-use schemars::JsonSchema;
+use schemars::{JsonSchema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
+use std::borrow::Cow;
 
 /// One trial's values by key, in the space's order.
 pub type Params = Map<String, Value>;
@@ -86,6 +87,15 @@ impl Dimension {
         let (low, high) = (first - step / 2.0, last + step / 2.0);
         let (low, high) = if log { (low.ln(), high.ln()) } else { (low, high) };
         Some(Scale { low, high, log, step, first, last })
+    }
+
+    /// The ends of the range, or all choices: where these are allowed, so is what lies between.
+    pub fn extremes(&self) -> Vec<Value> {
+        match self {
+            Dimension::Float { low, high, .. } => vec![Value::from(*low), Value::from(*high)],
+            Dimension::Int { low, high, .. } => vec![Value::from(*low), Value::from(*high)],
+            Dimension::Categorical { choices } => choices.clone(),
+        }
     }
 
     /// A value of the dimension from its number (the index of a choice).
@@ -227,6 +237,17 @@ impl Space {
             self.dimensions.iter().zip(&other.dimensions).find(differs).map(|(a, _)| a.0.clone())
         };
         missing(self, other).or_else(|| missing(other, self)).or_else(changed)
+    }
+}
+
+/// A table of any names: [`Space`]'s own reading checks it.
+impl JsonSchema for Space {
+    fn schema_name() -> Cow<'static, str> {
+        "Space".into()
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> schemars::Schema {
+        json_schema!({"type": "object", "free": true})
     }
 }
 

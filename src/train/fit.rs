@@ -303,6 +303,12 @@ impl<'a> Trainer<'a> {
         let row = self.evaluate(doors);
         let best = run.config.header.checkpoint.best.clone();
         let offered = row.get(&best).and_then(Value::as_f64);
+        let columns = || row.keys().map(String::as_str).collect::<Vec<_>>().join(", ");
+        ensure!(
+            best.is_empty() || offered.is_some(),
+            "checkpoint.best = {best:?} is no metric of eval.csv; there are {}",
+            columns()
+        );
         if let Some(main) = self.job.evaluate.first().and_then(|(name, _)| row[&format!("{name}_accuracy")].as_f64()) {
             run.progress.numbers(&format!("epoch {epoch} {} accuracy {:.2}%", self.job.evaluate[0].0, 100.0 * main));
         }

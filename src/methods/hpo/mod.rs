@@ -1,3 +1,4 @@
 //! `reglab hpo`: tune hyper-parameters.
 
 pub mod maid;
+pub mod search;
