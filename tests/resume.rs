@@ -126,40 +126,38 @@ fn its_own_config_repeats_a_run() {
     assert_eq!(tables(&scratch.path().join("results/prune/wgsef/again")), expected);
 }
 
-/// Two nets in turn, a target memory and averaged weights of each: all of it must be in the checkpoint.
-#[test]
-fn what_elr_plus_remembers_of_each_sample_survives_a_kill() {
-    let small =
-        ["train", "elr", "--arm", "elr-plus", "train.epochs=4", "model.hidden=[32]", "checkpoint.every_steps=10"];
-    let small = [&small[..], &["--name", "r", "-q"]].concat();
-    let (undisturbed, killed) = (Scratch::new(), Scratch::new());
-    undisturbed.succeed(&small);
-    let run = killed.path().join("results/train/elr/r");
-    let mut child = killed.command(&small).spawn().expect("reglab starts");
+/// A scratch folder with the run `folder` that `args` begins, killed before its end.
+fn killed_at_its_first_checkpoint(args: &[&str], folder: &str) -> Scratch {
+    let scratch = Scratch::new();
+    let run = scratch.path().join(folder);
+    let mut child = scratch.command(args).spawn().expect("reglab starts");
     while !run.join("checkpoints/last").exists() && child.try_wait().expect("a child").is_none() {
         std::thread::sleep(Duration::from_millis(1));
     }
     let _ = child.kill();
     child.wait().expect("it ends");
     assert!(!run.join("summary.json").exists(), "the run was over before it was killed");
+    scratch
+}
+
+/// Two nets in turn, a target memory and averaged weights of each: all of it must be in the checkpoint.
+#[test]
+fn what_elr_plus_remembers_of_each_sample_survives_a_kill() {
+    let small =
+        ["train", "elr", "--arm", "elr-plus", "train.epochs=4", "model.hidden=[32]", "checkpoint.every_steps=10"];
+    let small = [&small[..], &["--name", "r", "-q"]].concat();
+    let undisturbed = Scratch::new();
+    undisturbed.succeed(&small);
+    let killed = killed_at_its_first_checkpoint(&small, "results/train/elr/r");
+    let run = killed.path().join("results/train/elr/r");
     killed.succeed(&["resume", "results/train/elr/r", "-q"]);
     assert_eq!(tables(&run), tables(&undisturbed.path().join("results/train/elr/r")));
 }
 
 /// A method without a network: its whole state is beside the weights.
 const DESCENT_RUN: &str = "results/hpo/maid/r";
-const DESCENT: &[&str] = &[
-    "hpo",
-    "maid",
-    "--arm",
-    "tv-01",
-    "--name",
-    "r",
-    "-q",
-    "method.budget=6000",
-    "method.descent_test=estimate",
-    "checkpoint.every_steps=2",
-];
+const DESCENT: &[&str] =
+    &["hpo", "maid", "--arm", "tv-01", "--name", "r", "-q", "method.descent_test=estimate", "checkpoint.every_steps=2"];
 
 #[test]
 fn a_killed_descent_goes_on_to_the_same_table_and_summary() {
@@ -172,15 +170,7 @@ fn a_killed_descent_goes_on_to_the_same_table_and_summary() {
     let expected = tables(&whole.path().join(DESCENT_RUN));
     assert!(expected.iter().any(|(name, text)| name == "maid.csv" && text.lines().count() > 6), "{expected:?}");
 
-    let scratch = Scratch::new();
-    let mut child = scratch.command(DESCENT).stderr(Stdio::null()).spawn().expect("reglab starts");
-    let last = scratch.path().join(DESCENT_RUN).join("checkpoints/last");
-    while !last.exists() && child.try_wait().expect("a child").is_none() {
-        std::thread::sleep(Duration::from_millis(1));
-    }
-    let _ = child.kill();
-    let caught = !child.wait().expect("it ends").success();
-    assert!(caught, "the run was over before it could be killed");
+    let scratch = killed_at_its_first_checkpoint(DESCENT, DESCENT_RUN);
     scratch.succeed(&["resume", DESCENT_RUN, "-q"]);
     assert_eq!(tables(&scratch.path().join(DESCENT_RUN)), expected);
     assert_eq!(numbers(&scratch), numbers(&whole));

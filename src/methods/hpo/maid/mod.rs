@@ -16,6 +16,11 @@
 //! Two things the text leaves open: where the cap ends a lower solve, its certificate takes the place of eps in every bound,
 //! so that no guarantee is lost; a trial step where h or g is not finite, or h not strongly convex, is refused.
 //!
+//! What the paper and its code leave open and was chosen here: foe starts with t0 = 0 and all log smoothings at -3; the
+//! quadratic's b come from a uniform true x and theta; tv and foe average over the images at both levels (the certificate is the
+//! same as with sums). The losses of the summary are of a solve at the last theta that is more accurate than the run's own and
+//! outside its budget, so that arms of different accuracy compare.
+//!
 //! Pitfalls: a mu that is too large voids every certificate; use float64 throughout; MAID pays where a tight inner solve is
 //! expensive (a few thousand gradients), not on small well-conditioned problems.
 //!
