@@ -5,6 +5,9 @@ use std::panic;
 use std::process::exit;
 
 fn main() {
+    // `reglab report | head` ends quietly when head has seen enough, as other programs do.
+    // SAFETY: the process has no other thread and no handler yet.
+    unsafe { libc::signal(libc::SIGPIPE, libc::SIG_DFL) };
     // A shape error inside libtorch panics in the binding: the user gets one sentence, not a trace.
     panic::set_hook(Box::new(|_| {}));
     exit(match panic::catch_unwind(reglab::cli::main) {

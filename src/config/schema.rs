@@ -137,7 +137,8 @@ impl Schema {
         let near = hint(key, names.iter().copied());
         let near = if path.is_empty() { near } else { near.replace("did you mean ", &format!("did you mean {path}.")) };
         let there = if path.is_empty() { "the top level has".to_owned() } else { format!("{path} has") };
-        format!("unknown key {full}{near}; {there} {}", names.join(", "))
+        let then = if near.is_empty() { ";" } else { "" };
+        format!("unknown key {full}{near}{then} {there} {}", names.join(", "))
     }
 
     fn names(&self) -> Vec<&str> {
