@@ -90,7 +90,7 @@ impl Checkpoint {
             sync(&temporary.join("meta.json"), &serde_json::to_vec_pretty(meta)?)?;
             let place = all.join(&meta.folder);
             if place.exists() {
-                fs::remove_dir_all(&place)?;
+                remove(&place)?;
             }
             fs::rename(&temporary, &place)?;
             link(&all, "last", &meta.folder)?;
@@ -159,8 +159,19 @@ pub fn retire(run: &Path, phases: &[(String, String)], keep: usize) -> Result<()
     middle.sort();
     let superfluous = middle.len().saturating_sub(keep);
     for (_, path) in middle.drain(..superfluous) {
-        fs::remove_dir_all(&path).with_context(|| format!("cannot remove the old checkpoint {}", path.display()))?;
+        remove(&path).with_context(|| format!("cannot remove the old checkpoint {}", path.display()))?;
     }
+    Ok(())
+}
+
+/// Removes a checkpoint, out of sight first: a kill in between must not leave half of one under its own name.
+fn remove(place: &Path) -> Result<()> {
+    let name = place.file_name().unwrap_or_default().to_string_lossy();
+    let hidden = place.with_file_name(format!(".{name}.old.tmp{}", std::process::id()));
+    // One of an earlier process with the same number.
+    let _ = fs::remove_dir_all(&hidden);
+    fs::rename(place, &hidden)?;
+    fs::remove_dir_all(&hidden)?;
     Ok(())
 }
 
