@@ -6,6 +6,7 @@ pub mod plot;
 mod scan;
 mod statistics;
 mod table;
+pub mod trials;
 
 pub use scan::{Record, scan};
 pub use statistics::Sample;
