@@ -140,11 +140,11 @@ impl Exact {
 
 /// A [n,d] with its singular values replaced: from the largest down in equal ratios, so that A^T A has this condition number.
 pub fn conditioned(a: &Tensor, condition: f64) -> Tensor {
-    let (u, s, vh) = Tensor::linalg_svd(a, false, "");
+    let (u, s, v) = a.svd(true, true);
     let last = (s.numel() as i64 - 1).max(1) as f64;
     let place = Tensor::arange(s.numel() as i64, (Kind::Double, s.device())) / last;
     let values = s.max() * (place * (-0.5 * condition.ln())).exp();
-    (u * values).matmul(&vh)
+    (u * values).matmul(&v.tr())
 }
 
 #[cfg(test)]
