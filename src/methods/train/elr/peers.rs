@@ -52,6 +52,11 @@ impl Peers {
         &*self.0.nets[a]
     }
 
+    /// The prefixes of the nets' tensors.
+    pub fn parts(&self) -> Vec<String> {
+        (0..self.count()).map(|a| format!("{}.", name(a))).collect()
+    }
+
     /// The net that makes the targets of net a; alone, a net makes its own.
     pub fn other(&self, a: usize) -> usize {
         (a + 1) % self.count()

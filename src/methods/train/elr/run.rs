@@ -2,6 +2,7 @@
 
 use anyhow::{Context, Result};
 use serde_json::json;
+use std::path::PathBuf;
 use tch::{Kind, Tensor};
 
 use super::config::{Config, Variant};
@@ -19,7 +20,8 @@ use crate::report::plot::{Chart, Curve, columns};
 use crate::rng;
 use crate::run::{Run, Stamp, Summary};
 use crate::train::{
-    Doors, Fit, Shuffled, Source, Supervised, TrainConfig, build_network, eval_view, evaluated, fit, load_data, logits,
+    Doors, Fit, Shuffled, Source, Supervised, TrainConfig, build_network, eval_view, evaluated, fit, load_data,
+    load_pretrained, logits,
 };
 
 pub fn run(config: Config, run: &mut Run) -> Result<Summary> {
@@ -97,6 +99,7 @@ impl Job<'_> {
     fn estimate_transition(&self, run: &mut Run) -> Result<(Tensor, Stamp)> {
         let data = &self.corrupted.data;
         let mut net = build_network(run, &self.config.model, data)?;
+        self.start(&net, &[String::new()])?;
         let config = TrainConfig { epochs: self.config.method.anchor_epochs, ..self.config.train.clone() };
         let mut add_ons = AddOns::attach(run, &mut net, &config.optimizer)?;
         add_ons.begin(&net, Stamp::default(), run)?;
@@ -112,6 +115,12 @@ impl Job<'_> {
         Ok((p.index_select(0, &p.argmax(0, false)), end))
     }
 
+    /// Fills the nets that stand under the prefixes `parts` with the weights of `method.start`, if there are any.
+    fn start(&self, net: &Network, parts: &[String]) -> Result<()> {
+        let load = |path: &PathBuf| load_pretrained(net, parts, path).context("method.start");
+        self.config.method.start.as_ref().map_or(Ok(()), load)
+    }
+
     /// Trains one network in the usual order.
     fn alone(
         &self,
@@ -121,6 +130,7 @@ impl Job<'_> {
         start: Stamp,
     ) -> Result<Summary> {
         let net = build_network(run, &self.config.model, &self.corrupted.data)?;
+        self.start(&net, &[String::new()])?;
         let mut source = self.usual_order(run);
         self.train(run, net, &mut source, doors, memories, start)
     }
@@ -132,6 +142,7 @@ impl Job<'_> {
 
     fn coteaching(&self, run: &mut Run) -> Result<Summary> {
         let (net, peers) = Peers::build(&self.arch()?, self.config.method.nets(), run.seed(), run.device)?;
+        self.start(&net, &peers.parts())?;
         let mut training = CoTeachingTraining::new(self.config.coteaching(), &peers);
         let mut source = self.usual_order(run);
         self.train(run, net, &mut source, &mut [&mut training], &[], Stamp::default())
@@ -142,6 +153,8 @@ impl Job<'_> {
         let arch = self.arch()?;
         let (net, peers) = Peers::build(&arch, count, seed, run.device)?;
         let (mut averaged, _) = Peers::build(&arch, count, rng::mix(seed, "averaged nets"), run.device)?;
+        self.start(&net, &peers.parts())?;
+        self.start(&averaged, &peers.parts())?;
         let add_ons = AddOns::attach(run, &mut averaged, &self.config.train.optimizer)?;
         let memories = self.memories(count);
         let mut training = PlusTraining::new(config, peers, averaged.store, add_ons, &memories);
