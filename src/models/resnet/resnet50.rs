@@ -8,7 +8,7 @@ use tch::Tensor;
 
 use super::bottleneck::{Bottleneck, BottleneckShape};
 use crate::models::arch::{kept, length, positive};
-use crate::models::layers::{BatchNorm, Conv, Conv2d, Linear, global_average};
+use crate::models::layers::{BatchNorm, Conv, Conv2d, Linear, channels_last, global_average};
 use crate::models::{Arch, Cx, InitScheme, Model};
 use crate::params::channels::{ChannelGroup, Part};
 use crate::params::{Builder, ParamId, ParamStore};
@@ -108,7 +108,7 @@ impl Model for Resnet50 {
     }
 
     fn features(&self, cx: &Cx, x: &Tensor) -> Tensor {
-        let x = cx.tap(&self.conv1.name, self.bn1.forward(cx, &self.conv1.forward(cx, x)).relu());
+        let x = cx.tap(&self.conv1.name, self.bn1.forward(cx, &self.conv1.forward(cx, &channels_last(x))).relu());
         let x = x.max_pool2d([3, 3], [2, 2], [1, 1], [1, 1], false);
         global_average(&self.blocks().fold(x, |x, block| block.forward(cx, &x)))
     }
