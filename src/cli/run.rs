@@ -42,6 +42,9 @@ pub struct RunArgs {
     /// Only these arms (default: all of the preset or file)
     #[arg(long, value_name = "NAME", value_delimiter = ',')]
     arm: Vec<String>,
+    /// Methods to add to the training, with their own defaults (fields: with.NAME.FIELD=VALUE)
+    #[arg(long, value_name = "NAME", value_delimiter = ',')]
+    with: Vec<String>,
     /// Seed of the run
     #[arg(long, value_name = "N", allow_negative_numbers = true)]
     seed: Option<u64>,
@@ -131,8 +134,8 @@ impl RunArgs {
             Some(path) => path.file_stem().unwrap_or_default().to_string_lossy().into_owned(),
             None => preset.unwrap_or_default().to_owned(),
         };
-        let changes = self.overrides.iter().map(|o| Layer::key_value(o)).collect::<Result<Vec<_>>>()?;
-        let mut last = changes;
+        let mut last = self.with.iter().map(|name| methods::add_on_layer(name)).collect::<Result<Vec<_>>>()?;
+        last.extend(self.overrides.iter().map(|o| Layer::key_value(o)).collect::<Result<Vec<_>>>()?);
         if let Some(seed) = self.seed {
             last.push(Layer::key_value(&format!("seed={seed}"))?);
         }
