@@ -36,7 +36,7 @@ pub struct Ours {
     pub preset: String,
     /// In the order in which the paper's numbers stand.
     pub arms: Vec<String>,
-    /// Summary metric.
+    /// Summary metric; several, each of every arm in turn, are separated by a space.
     pub metric: String,
     /// What it is multiplied with to be in the paper's unit: 100 for percent.
     #[serde(default = "one")]

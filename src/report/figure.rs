@@ -91,7 +91,8 @@ impl Figure {
             }
             known.extend(header);
         }
-        if self.y.iter().all(|y| first.summary.contains_key(y)) {
+        let field = |name: &str| name.contains('.') || first.summary.contains_key(name);
+        if wanted().all(field) {
             return Ok(SUMMARY.to_owned());
         }
         known.extend(first.summary.keys().cloned());
@@ -352,7 +353,7 @@ impl Figure {
         let finite = || rows.iter().flatten().copied().filter(|v| v.is_finite());
         let span = (finite().fold(f64::INFINITY, f64::min), finite().fold(f64::NEG_INFINITY, f64::max));
         let title = self.title.clone().unwrap_or_else(|| table.replace('_', " "));
-        let x = self.y.join(", ");
+        let x = self.y.join(", ").replace('*', "");
         HeatMap { title: &title, x: &x, y: self.x.as_deref().unwrap_or("row"), rows: &rows, span }.picture(format)
     }
 }

@@ -1,7 +1,8 @@
 //! Runs that differ in their seed only are one group: a row of a report, a curve of a plot.
 
 use rayon::prelude::*;
-use std::collections::{BTreeMap, HashMap};
+use std::cmp::Ordering;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fs;
 
 use super::{Record, Sample};
@@ -142,17 +143,16 @@ fn name_settings(groups: Vec<Group>) -> Vec<Group> {
         arms[place].push(group);
     }
     for arm in &mut arms {
-        let keys: std::collections::BTreeSet<String> = arm.iter().flat_map(|g| g.fields.keys().cloned()).collect();
+        let keys: BTreeSet<String> = arm.iter().flat_map(|g| g.fields.keys().cloned()).collect();
         let differs = |key: &String| arm.iter().any(|g| g.fields.get(key) != arm[0].fields.get(key));
         let keys: Vec<String> = keys.iter().filter(|key| differs(key)).cloned().collect();
         let number = |text: &str| text.parse::<f64>().unwrap_or(f64::INFINITY);
         let order = |a: &Group, b: &Group| {
-            let of = |group: &Group, key: &String| group.fields.get(key).cloned().unwrap_or_default();
             let compare = |key: &String| {
-                let (a, b) = (of(a, key), of(b, key));
-                number(&a).total_cmp(&number(&b)).then_with(|| a.cmp(&b))
+                let [a, b] = [a, b].map(|group| group.field(key).unwrap_or_default());
+                if a == b { Ordering::Equal } else { number(a).total_cmp(&number(b)).then_with(|| a.cmp(b)) }
             };
-            keys.iter().map(compare).find(|order| order.is_ne()).unwrap_or(std::cmp::Ordering::Equal)
+            keys.iter().map(compare).find(|order| order.is_ne()).unwrap_or(Ordering::Equal)
         };
         arm.sort_by(order);
         for group in arm.iter_mut() {

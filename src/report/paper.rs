@@ -2,7 +2,7 @@
 
 use super::claims::PaperClaim;
 use super::group::Group;
-use super::statistics::beside;
+use super::statistics::{beside, precise};
 
 pub struct PaperRow {
     pub id: String,
@@ -29,16 +29,17 @@ pub fn paper_rows(claims: &[PaperClaim], groups: &[Group]) -> Vec<PaperRow> {
 
 fn ours(claim: &PaperClaim, groups: &[Group]) -> String {
     let Some(ours) = &claim.ours else { return String::new() };
-    let number = |arm: &String| {
+    let number = |(arm, metric): (&String, &str)| {
         let group = groups.iter().find(|g| g.preset == ours.preset && g.arm == arm);
-        let sample = group.map(|g| g.sample(&ours.metric)).filter(|sample| sample.n() > 0)?;
+        let sample = group.map(|g| g.sample(metric)).filter(|sample| sample.n() > 0)?;
         let mean = ours.scale * sample.mean();
-        Some(match sample.std().map(|std| ours.scale * std) {
+        Some(match sample.std().map(|std| ours.scale * std).filter(|std| *std > 0.0) {
             Some(std) => format!("{} ± {} (n = {})", beside(mean, std), beside(std, std), sample.n()),
-            None => beside(mean, f64::NAN),
+            None => precise(mean),
         })
     };
-    let numbers: Vec<Option<String>> = ours.arms.iter().map(number).collect();
+    let wanted = ours.arms.iter().flat_map(|arm| ours.metric.split(' ').map(move |metric| (arm, metric)));
+    let numbers: Vec<Option<String>> = wanted.map(number).collect();
     if numbers.iter().all(Option::is_none) {
         return format!("no run of preset {}", ours.preset);
     }

@@ -1,7 +1,8 @@
 //! What a report says about one method, whatever format it is written in: a row a group, a cell a metric.
 
 use anyhow::{Result, bail};
-use std::collections::BTreeSet;
+use rayon::prelude::*;
+use std::collections::{BTreeSet, HashMap};
 
 use super::better::direction;
 use super::claims::Claims;
@@ -119,16 +120,17 @@ fn sheet<'a>(
     let paper = paper_rows(&Claims::parse(method.name, method.claims)?.paper, &groups);
     let is_baseline =
         |group: &Group| baseline.is_some_and(|name| [group.arm, &group.setting, &group.name()].contains(&name));
-    let rows = groups.iter().map(|group| {
+    let best: Vec<Vec<bool>> = metrics.iter().map(|metric| best(metric, &groups)).collect();
+    let cells = |(index, group): (usize, &Group)| {
         let reference = reference(group, &groups, &is_baseline);
-        let cell = |metric: &String| Cell {
+        let cell = |(metric, best): (&String, &Vec<bool>)| Cell {
             sample: group.sample(metric),
-            best: is_best(metric, group, &groups),
+            best: best[index],
             difference: reference.and_then(|other| Difference::paired(&group.values(metric), &other.values(metric))),
         };
-        metrics.iter().map(cell).collect::<Vec<Cell>>()
-    });
-    let cells: Vec<Vec<Cell>> = rows.collect();
+        metrics.iter().zip(&best).map(cell).collect::<Vec<Cell>>()
+    };
+    let cells: Vec<Vec<Cell>> = groups.par_iter().enumerate().map(cells).collect();
     let baseline = baseline.filter(|_| groups.iter().any(is_baseline)).map(str::to_owned);
     let rows = groups.into_iter().zip(cells).map(|(group, cells)| Row { group, cells }).collect();
     Ok(Sheet { method, metrics, rows, baseline, paper })
@@ -150,13 +152,17 @@ fn reference<'g, 'a>(
     }
 }
 
-/// Whether no group of the preset has a better mean, and one has a worse.
-fn is_best(metric: &str, group: &Group, groups: &[Group]) -> bool {
+/// Whether no group of the same preset has a better mean, and one has a worse.
+fn best(metric: &str, groups: &[Group]) -> Vec<bool> {
     let sign = f64::from(direction(metric));
-    let mean = |g: &Group| Some(sign * g.sample(metric).mean()).filter(|mean| mean.is_finite());
-    let Some(own) = mean(group).filter(|_| sign != 0.0) else { return false };
-    let others: Vec<f64> = groups.iter().filter(|g| g.preset == group.preset).filter_map(mean).collect();
-    others.iter().all(|other| *other <= own) && others.iter().any(|other| *other < own)
+    let means: Vec<f64> = groups.iter().map(|g| sign * g.sample(metric).mean()).collect();
+    let mut ends: HashMap<&str, (f64, f64)> = HashMap::new();
+    for (group, mean) in groups.iter().zip(&means) {
+        let (worst, best) = ends.entry(group.preset).or_insert((f64::INFINITY, f64::NEG_INFINITY));
+        (*worst, *best) = (worst.min(*mean), best.max(*mean));
+    }
+    let is_best = |(group, mean): (&Group, &f64)| ends[group.preset].0 < *mean && *mean == ends[group.preset].1;
+    groups.iter().zip(&means).map(is_best).collect()
 }
 
 #[cfg(test)]

@@ -66,11 +66,13 @@ pub fn beside(x: f64, spread: f64) -> String {
     if spread == 0.0 || !spread.is_finite() {
         return number(x);
     }
-    if x != 0.0 && !(1e-3..1e5).contains(&x.abs()) && spread < 1e5 && x.abs() < 1e-3 {
-        return format!("{x:.1e}");
-    }
     let places = 1 - spread.log10().floor() as i32;
-    if places <= 0 { whole(x) } else { format!("{x:.0$}", places.min(6) as usize) }
+    match places {
+        ..=0 => whole(x),
+        1..=6 => format!("{x:.0$}", places as usize),
+        _ if x.abs() >= 1e-3 => format!("{x:.6}"),
+        _ => format!("{x:.1e}"),
+    }
 }
 
 fn rounded(x: f64, digits: i32) -> String {
@@ -104,6 +106,7 @@ mod tests {
         assert_eq!(number(1.5e-7), "1.500e-7");
         assert_eq!((sample.median(), sample.min(), sample.max()), (2.5, 1.0, 4.0));
         assert_eq!(Sample(vec![3.0, 1.0, 2.0]).median(), 2.0);
-        assert_eq!([beside(0.96213, 0.00544), beside(1234.5, 180.0)], ["0.9621", "1234"]);
+        let shown = [(0.96213, 0.00544), (1234.5, 180.0), (3.3e-4, 0.0181), (2.5e-8, 1e-9), (0.25, 1e-9)];
+        assert_eq!(shown.map(|(x, s)| beside(x, s)), ["0.9621", "1234", "0.000", "2.5e-8", "0.250000"]);
     }
 }

@@ -113,7 +113,7 @@ impl Drawing for Sheet<'_> {
         let (floor, ceiling) = y.ends();
         let mut area = ChartBuilder::on(&below)
             .margin_top(pen.px(6))
-            .margin_left(pen.px(4))
+            .margin_left(pen.px(8))
             .margin_right(pen.px(18))
             .margin_bottom(pen.px(4))
             .x_label_area_size(pen.px(44))
