@@ -41,6 +41,8 @@ pub struct Figure {
 
 const SUMMARY: &str = "summary";
 
+type Points = Vec<(f64, f64)>;
+
 impl Figure {
     pub fn draw(&self, records: &[Record], format: Format) -> Result<Vec<u8>> {
         let done: Vec<&Record> = records.iter().collect();
@@ -119,13 +121,13 @@ impl Figure {
 
     /// Curves of a table: the mean of each arm, every run, or every value of a field or column.
     fn lines(&self, groups: &[Group], records: &[Record], table: &str, format: Format) -> Result<Vec<u8>> {
-        let mut named: Vec<(String, Vec<Vec<(f64, f64)>>)> = Vec::new();
-        let mut add = |name: String, points: Vec<(f64, f64)>| match named.iter_mut().find(|(known, _)| *known == name) {
+        let mut named: Vec<(String, Vec<Points>)> = Vec::new();
+        let mut add = |name: String, points: Points| match named.iter_mut().find(|(known, _)| *known == name) {
             _ if points.is_empty() => {}
             Some((_, runs)) => runs.push(points),
             None => named.push((name, vec![points])),
         };
-        let series = |record: &Record, name: &str, add: &mut dyn FnMut(String, Vec<(f64, f64)>)| -> Result<()> {
+        let series = |record: &Record, name: &str, add: &mut dyn FnMut(String, Points)| -> Result<()> {
             let rows = self.read(record, table)?;
             let values = match self.by_column(rows.header()) {
                 true => rows.values(&self.by)?.into_iter().map(Some).collect(),

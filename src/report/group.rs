@@ -143,9 +143,12 @@ fn name_settings(groups: Vec<Group>) -> Vec<Group> {
         arms[place].push(group);
     }
     for arm in &mut arms {
-        let keys: BTreeSet<String> = arm.iter().flat_map(|g| g.fields.keys().cloned()).collect();
-        let differs = |key: &String| arm.iter().any(|g| g.fields.get(key) != arm[0].fields.get(key));
-        let keys: Vec<String> = keys.iter().filter(|key| differs(key)).cloned().collect();
+        let first = &arm[0].fields;
+        let differ = |fields: &BTreeMap<String, String>| {
+            let changed = fields.iter().filter(|(key, value)| first.get(*key) != Some(*value)).map(|(key, _)| key);
+            changed.chain(first.keys().filter(|key| !fields.contains_key(*key))).cloned().collect::<Vec<String>>()
+        };
+        let keys: BTreeSet<String> = arm.iter().flat_map(|group| differ(&group.fields)).collect();
         let number = |text: &str| text.parse::<f64>().unwrap_or(f64::INFINITY);
         let order = |a: &Group, b: &Group| {
             let compare = |key: &String| {
