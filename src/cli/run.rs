@@ -253,6 +253,10 @@ mod tests {
                 let runs = Layer::text(&origin, text)
                     .and_then(|layer| resolve_arms(method, &[layer], &[], &[], name))
                     .unwrap_or_else(|e| panic!("{e:#}"));
+                let paper = claims.paper.iter().filter_map(|claim| claim.ours.as_ref()).filter(|o| o.preset == *name);
+                for arm in paper.flat_map(|ours| &ours.arms) {
+                    assert!(runs.iter().any(|run| run.header.arm == *arm), "{origin}: ours names the arm {arm}");
+                }
                 let Some(claimed) = claims.preset.get(*name) else { continue };
                 for arm in claimed.arms() {
                     assert!(runs.iter().any(|run| run.header.arm == arm), "{origin}: a claim names the arm {arm}");

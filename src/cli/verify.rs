@@ -39,6 +39,10 @@ impl Verify {
         };
         let mut failed = 0;
         for method in chosen {
+            if self.all && !Claims::parse(method.name, method.claims)?.preset.contains_key(&self.preset) {
+                println!("{}: claims nothing for the preset {}", method.name, self.preset);
+                continue;
+            }
             failed += self.verify(method)?;
         }
         Ok(i32::from(failed > 0))
