@@ -25,6 +25,28 @@ pub fn quadratic_penalty_grad(theta: &Tensor, anchor: &Tensor, importance: &Tens
 struct Anchor {
     theta: Tensor,
     importance: Tensor,
+    /// 2 strength importance: what the distance to theta* is multiplied with.
+    stiffness: Tensor,
+}
+
+/// Room for a step's numbers, `[P]` each: every step would otherwise ask the system for it anew, which costs more than the
+/// arithmetic.
+struct Room {
+    moved: Tensor,
+    pull: Tensor,
+    /// `moved` and `pull` in the shapes of the trainable tensors.
+    moved_pieces: Vec<Tensor>,
+    pull_pieces: Vec<Tensor>,
+}
+
+impl Room {
+    fn new(store: &ParamStore) -> Room {
+        let like: Vec<&Tensor> = store.trainable().iter().map(|&id| store.get(id)).collect();
+        let flat = || flat::parameters(store).zeros_like();
+        let (moved, pull) = (flat(), flat());
+        let (moved_pieces, pull_pieces) = (flat::unflatten(&moved, &like), flat::unflatten(&pull, &like));
+        Room { moved, pull, moved_pieces, pull_pieces }
+    }
 }
 
 /// How important each weight was to the tasks that have ended. State and doors are those of [`Doors`].
@@ -43,11 +65,13 @@ pub trait Importance {
 
     fn task_start(&mut self, _store: &ParamStore) {}
 
-    /// The gradient of the new task's loss alone, flat, and the weights before the step.
-    fn gradient(&mut self, _gradient: Tensor, _store: &ParamStore) {}
+    /// The gradient of the new task's loss alone, by trainable tensor, before the step.
+    fn gradient(&mut self, _gradient: &[Option<Tensor>], _store: &ParamStore) {}
 
     /// After the optimizer's step.
-    fn update(&mut self, _store: &ParamStore) {}
+    fn update(&mut self, _store: &ParamStore) -> Result<()> {
+        Ok(())
+    }
 
     fn state(&self) -> Vec<(String, Tensor)> {
         Vec::new()
@@ -65,27 +89,45 @@ pub struct Anchored<I> {
     strength: f64,
     device: Device,
     anchors: Vec<Anchor>,
-    /// The penalty's gradient in the step under way.
-    pull: Option<Tensor>,
+    room: Option<Room>,
 }
 
 impl<I: Importance> Anchored<I> {
     /// Anchors on `device`.
     pub fn new(importance: I, strength: f64, device: Device) -> Anchored<I> {
-        Anchored { importance, strength, device, anchors: Vec::new(), pull: None }
+        Anchored { importance, strength, device, anchors: Vec::new(), room: None }
     }
 
-    /// The penalty, 0-d, and its gradient `[P]`; one pass over the weights gives both. With factors of 2 strength left to
-    /// the end: gradient = importance (theta - theta*), penalty = gradient (theta - theta*).
-    fn penalty(&self, store: &ParamStore) -> Option<(Tensor, Tensor)> {
-        let theta = flat::parameters(store);
-        let one = |anchor: &Anchor| {
-            let moved = &theta - &anchor.theta;
-            let pull = &moved * &anchor.importance;
-            (pull.dot(&moved), pull)
-        };
-        let (penalty, pull) = self.anchors.iter().map(one).reduce(|a, b| (a.0 + b.0, a.1 + b.1))?;
-        Some((penalty * self.strength, pull * (2.0 * self.strength)))
+    fn anchor(&self, theta: Tensor, importance: Tensor) -> Anchor {
+        Anchor { theta, stiffness: &importance * (2.0 * self.strength), importance }
+    }
+
+    /// The penalty, 0-d; its gradient is left in the room. One pass over the weights gives both: gradient = stiffness
+    /// (theta - theta*), penalty = gradient (theta - theta*) / 2.
+    fn penalty(&mut self, store: &ParamStore) -> Option<Tensor> {
+        let room = self.room.get_or_insert_with(|| Room::new(store));
+        let leaves = store.trainable();
+        let mut penalty: Option<Tensor> = None;
+        for anchor in &self.anchors {
+            for ((moved, &id), theta) in
+                room.moved_pieces.iter().zip(&leaves).zip(flat::unflatten(&anchor.theta, &room.moved_pieces))
+            {
+                let _ = store.get(id).sub_out(moved, &theta);
+            }
+            let so_far = match penalty {
+                None => {
+                    let _ = room.moved.mul_out(&room.pull, &anchor.stiffness);
+                    room.pull.dot(&room.moved)
+                }
+                Some(so_far) => {
+                    let pull = &room.moved * &anchor.stiffness;
+                    room.pull += &pull;
+                    so_far + pull.dot(&room.moved)
+                }
+            };
+            penalty = Some(so_far);
+        }
+        penalty.map(|twice| twice / 2.0)
     }
 }
 
@@ -99,30 +141,27 @@ impl<I: Importance> Doors for Anchored<I> {
     }
 
     fn loss(&mut self, step: &Step, pass: &Pass, terms: &mut Terms) -> Result<()> {
-        let (penalty, pull) = match no_grad(|| self.penalty(step.store)) {
-            Some((penalty, pull)) => (penalty, Some(pull)),
-            None => (Tensor::zeros([], (Kind::Float, pass.logits.device())), None),
-        };
-        self.pull = pull;
-        terms.add("penalty", penalty);
+        let none = || Tensor::zeros([], (Kind::Float, pass.logits.device()));
+        terms.add("penalty", no_grad(|| self.penalty(step.store)).unwrap_or_else(none));
         Ok(())
     }
 
-    fn grads(&mut self, step: &Step, leaves: &[ParamId], grads: &mut [Option<Tensor>]) -> Result<()> {
-        let tensors: Vec<&Tensor> = leaves.iter().map(|&id| step.store.get(id)).collect();
+    fn grads(&mut self, step: &Step, _leaves: &[ParamId], grads: &mut [Option<Tensor>]) -> Result<()> {
+        no_grad(|| self.importance.gradient(grads, step.store));
+        let Some(room) = self.room.as_ref().filter(|_| !self.anchors.is_empty()) else { return Ok(()) };
         no_grad(|| {
-            let own = flat::gradient(grads, &tensors);
-            if let Some(pull) = self.pull.take() {
-                flat::put(&(&own + pull), &tensors, grads);
+            for (grad, pull) in grads.iter_mut().zip(&room.pull_pieces) {
+                // Into the room, not into the gradient: whoever holds that one keeps the new task's own.
+                if let Some(own) = grad.replace(pull.shallow_clone()) {
+                    let _ = pull.shallow_clone().g_add_(&own);
+                }
             }
-            self.importance.gradient(own, step.store);
         });
         Ok(())
     }
 
     fn update(&mut self, step: &Step) -> Result<()> {
-        no_grad(|| self.importance.update(step.store));
-        Ok(())
+        no_grad(|| self.importance.update(step.store))
     }
 
     fn state(&self) -> Vec<(String, Tensor)> {
@@ -141,7 +180,7 @@ impl<I: Importance> Doors for Anchored<I> {
             let name = format!("importance{}", self.anchors.len());
             let importance = state.get(&name).with_context(|| format!("the checkpoint has a theta but no {name}"))?;
             let here = |tensor: &Tensor| tensor.to_device(self.device);
-            self.anchors.push(Anchor { theta: here(theta), importance: here(importance) });
+            self.anchors.push(self.anchor(here(theta), here(importance)));
         }
         self.importance.load_state(state)
     }
@@ -160,7 +199,7 @@ impl<I: Importance> Learner for Anchored<I> {
         if !separate {
             self.anchors.clear();
         }
-        self.anchors.push(Anchor { theta: flat::parameters(&task.net.store), importance });
+        self.anchors.push(self.anchor(flat::parameters(&task.net.store), importance));
         Ok(())
     }
 }
@@ -202,7 +241,7 @@ mod tests {
         let mut learner = Anchored::new(Given, 3.0, Device::Cpu);
         assert!(learner.penalty(&store).is_none(), "no anchor, no pull");
         for _ in 0..2 {
-            learner.anchors.push(Anchor { theta: Tensor::randn([10], CPU), importance: Tensor::rand([10], CPU) });
+            learner.anchors.push(learner.anchor(Tensor::randn([10], CPU), Tensor::rand([10], CPU)));
         }
         let theta = flat::parameters(&store);
         let sum = |f: fn(&Tensor, &Tensor, &Tensor, f64) -> Tensor| {
@@ -210,7 +249,8 @@ mod tests {
         };
         let mut restored = Anchored::new(Given, 3.0, Device::Cpu);
         restored.load_state(&learner.state().into_iter().collect()).unwrap();
-        let (penalty, pull) = restored.penalty(&store).unwrap();
+        let penalty = no_grad(|| restored.penalty(&store)).unwrap();
+        let pull = &restored.room.as_ref().unwrap().pull;
         assert!(penalty.allclose(&sum(quadratic_penalty), 1e-12, 1e-12, false));
         assert!(pull.allclose(&sum(quadratic_penalty_grad), 1e-12, 1e-12, false));
     }

@@ -9,11 +9,13 @@ use tch::{Tensor, no_grad};
 use crate::continual::anchor::Importance;
 use crate::continual::flat;
 use crate::continual::protocol::Task;
+use crate::native::foreach;
 use crate::params::ParamStore;
 
-/// w += -g dtheta, in place and at every step: `grad` of the task loss alone, `step` what the optimizer really changed.
-pub fn follow(path: &mut Tensor, grad: &Tensor, step: &Tensor) {
-    *path -= grad * step;
+/// w += -g dtheta, in place and at every step, tensor by tensor: `grads` of the task loss alone, `steps` what the optimizer
+/// really changed.
+pub fn follow(path: &[Tensor], grads: &[Tensor], steps: &[Tensor]) -> Result<()> {
+    foreach::addcmul_(path, grads, steps, -1.0)
 }
 
 /// Omega + max(0, w / ((theta - theta_start)^2 + xi)) at the end of a task; `moved` = theta - theta_start. The path
@@ -28,14 +30,20 @@ pub struct Path {
     /// w and theta at the start of the task, flat.
     path: Tensor,
     start: Tensor,
-    /// The unregularized gradient of the step under way, and theta before it.
-    step: Option<(Tensor, Tensor)>,
+    /// theta before the step under way, then the step; it and `path` in the shapes of the trainable tensors.
+    step: Vec<Tensor>,
+    path_pieces: Vec<Tensor>,
+    /// The unregularized gradient of the step under way.
+    gradient: Vec<Option<Tensor>>,
 }
 
 impl Path {
     pub fn new(store: &ParamStore, xi: f64) -> Path {
         let start = flat::parameters(store);
-        Path { xi, path: start.zeros_like(), start, step: None }
+        let (path, step) = (start.zeros_like(), start.zeros_like());
+        let like: Vec<&Tensor> = store.trainable().iter().map(|&id| store.get(id)).collect();
+        let (step, path_pieces) = (flat::unflatten(&step, &like), flat::unflatten(&path, &like));
+        Path { xi, path, start, step, path_pieces, gradient: Vec::new() }
     }
 }
 
@@ -46,17 +54,27 @@ impl Importance for Path {
 
     fn task_start(&mut self, store: &ParamStore) {
         self.start = flat::parameters(store);
-        self.path = self.start.zeros_like();
+        let _ = self.path.zero_();
     }
 
-    fn gradient(&mut self, gradient: Tensor, store: &ParamStore) {
-        self.step = Some((gradient, flat::parameters(store)));
-    }
-
-    fn update(&mut self, store: &ParamStore) {
-        if let Some((gradient, before)) = self.step.take() {
-            follow(&mut self.path, &gradient, &(flat::parameters(store) - before));
+    fn gradient(&mut self, gradient: &[Option<Tensor>], store: &ParamStore) {
+        self.gradient = gradient.iter().map(|grad| grad.as_ref().map(Tensor::shallow_clone)).collect();
+        for (before, id) in self.step.iter_mut().zip(store.trainable()) {
+            before.copy_(store.get(id));
         }
+    }
+
+    fn update(&mut self, store: &ParamStore) -> Result<()> {
+        let (mut path, mut grads, mut steps) = (Vec::new(), Vec::new(), Vec::new());
+        let pieces = self.path_pieces.iter().zip(&self.step).zip(store.trainable());
+        for (((piece, step), id), grad) in pieces.zip(self.gradient.drain(..)) {
+            let Some(grad) = grad else { continue };
+            let _ = store.get(id).sub_out(step, step);
+            path.push(piece.shallow_clone());
+            grads.push(grad);
+            steps.push(step.shallow_clone());
+        }
+        follow(&path, &grads, &steps)
     }
 
     fn measure(&mut self, task: &Task, before: Option<&Tensor>) -> Result<Tensor> {
@@ -85,10 +103,10 @@ mod tests {
     #[test]
     fn on_a_quadratic_the_path_is_the_fall_of_the_loss() {
         // Loss theta^2 / 2, many small steps from 1 to 0.5: w is about 1/2 - 1/8.
-        let (mut path, mut theta) = (Tensor::from_slice(&[0.0]), Tensor::from_slice(&[1.0]));
+        let (path, mut theta) = (Tensor::from_slice(&[0.0]), Tensor::from_slice(&[1.0]));
         for _ in 0..1000 {
             let step = Tensor::from_slice(&[-0.0005]);
-            follow(&mut path, &theta, &step);
+            follow(&[path.shallow_clone()], &[theta.shallow_clone()], &[step.shallow_clone()]).unwrap();
             theta += &step;
         }
         assert!((path.double_value(&[0]) - 0.375).abs() < 1e-3);

@@ -107,9 +107,9 @@ fn si_task(case: &Case) -> Result<Outputs> {
     ensure!(xi > 0.0, "parameter xi = {xi} must be positive");
     let (grads, steps) = (case.tensor("grads")?, case.tensor("steps")?);
     ensure!(grads.size() == steps.size(), "grads have shape {:?}, steps {:?}", grads.size(), steps.size());
-    let (mut path, mut theta) = (start.zeros_like(), start.copy());
-    for (grad, step) in grads.unbind(0).iter().zip(steps.unbind(0)) {
-        si::follow(&mut path, grad, &step);
+    let (path, mut theta) = (start.zeros_like(), start.copy());
+    for (grad, step) in grads.unbind(0).into_iter().zip(steps.unbind(0)) {
+        si::follow(&[path.shallow_clone()], &[grad], &[step.shallow_clone()])?;
         theta += step;
     }
     Ok(Outputs::new()
