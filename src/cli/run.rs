@@ -51,6 +51,9 @@ pub struct RunArgs {
     /// Start an existing --name anew
     #[arg(long)]
     force: bool,
+    /// Keep a TensorBoard event file in each run folder, too
+    #[arg(long)]
+    tensorboard: bool,
     #[command(flatten)]
     place: Place,
     /// Fields to change: train.epochs=50 method.sparsity=0.9 seed=3
@@ -135,6 +138,9 @@ impl RunArgs {
         }
         if let Some(device) = &self.place.device {
             last.push(Layer::key_value(&format!("device={device}"))?);
+        }
+        if self.tensorboard {
+            last.push(Layer::key_value("tensorboard=true")?);
         }
         resolve_arms(method, &layers, &last, &self.arm, &label)
     }

@@ -11,6 +11,7 @@ mod files;
 mod progress;
 mod signal;
 mod table;
+mod tensorboard;
 
 pub use checkpoint::{Checkpoint, Meta, State, Weights};
 use environment::Environment;
@@ -20,6 +21,7 @@ pub use progress::{Progress, Verbosity};
 pub use signal::{Interrupted, install as install_signals, pending as pending_signal};
 
 use anyhow::{Context, Result, anyhow, bail};
+use chrono::Utc;
 use serde::Serialize;
 use serde_json::{Map, Value, json};
 use std::collections::HashMap;
@@ -30,6 +32,7 @@ use tch::Device;
 
 use crate::config::Resolved;
 use table::Table;
+use tensorboard::EventFile;
 
 /// The final numbers of a run, one flat object.
 pub type Summary = Map<String, Value>;
@@ -61,6 +64,8 @@ pub struct Run {
     pub device: Device,
     pub progress: Progress,
     tables: HashMap<String, Table>,
+    /// Open from the first row of this session on, if it is wanted.
+    events: Option<EventFile>,
     record: Map<String, Value>,
     /// The checkpoint that `resume` goes on from, until its phase is reached.
     target: Option<Meta>,
@@ -118,6 +123,7 @@ impl Run {
             device: device(&config.header.device)?,
             progress,
             tables: HashMap::new(),
+            events: None,
             record,
             earlier_seconds: target.as_ref().map_or(0.0, |t| t.time_s),
             best: target.as_ref().map_or(f64::NEG_INFINITY, |t| t.best.unwrap_or(f64::NEG_INFINITY)),
@@ -178,6 +184,13 @@ impl Run {
         row.extend(fields);
         if !self.tables.contains_key(table) {
             self.tables.insert(table.to_owned(), Table::open(&self.folder, table)?);
+        }
+        if self.config.header.tensorboard && self.events.is_none() {
+            let begun = Utc::now().timestamp_micros() as f64 / 1e6 - self.seconds();
+            self.events = Some(EventFile::rebuild(&self.folder, begun)?);
+        }
+        if let Some(events) = &mut self.events {
+            events.append(table, &row)?;
         }
         self.tables.get_mut(table).expect("just opened").append(&row)
     }

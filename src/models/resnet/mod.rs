@@ -21,7 +21,7 @@ use std::ops::Range;
 use tch::Tensor;
 
 use super::arch::{kept, length, positive};
-use super::layers::{BatchNorm, Conv, Conv2d, Linear, global_average};
+use super::layers::{BatchNorm, Conv, Conv2d, Linear, channels_last, global_average};
 use super::{Arch, Cx, InitScheme, Model};
 use crate::params::channels::{ChannelGroup, Part};
 use crate::params::{Builder, ParamId, ParamStore};
@@ -213,7 +213,7 @@ impl Model for Resnet {
     }
 
     fn features(&self, cx: &Cx, x: &Tensor) -> Tensor {
-        let mut x = self.conv1.forward(cx, x);
+        let mut x = self.conv1.forward(cx, &channels_last(x));
         if let Some(bn1) = &self.bn1 {
             x = cx.tap(&self.conv1.name, bn1.forward(cx, &x).relu());
         }
