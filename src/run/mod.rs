@@ -202,11 +202,12 @@ impl Run {
             let target = self.target.take().expect("checked above");
             let checkpoint = Checkpoint::read(&self.folder, &target.folder)?;
             self.reach(&target)?;
-            return Ok(if target.complete {
-                Phase::Done(Box::new(checkpoint))
-            } else {
-                Phase::Resumed(Box::new(checkpoint))
-            });
+            if !target.complete {
+                return Ok(Phase::Resumed(Box::new(checkpoint)));
+            }
+            // The checkpoint that ends a phase lists those before it only: a second resume must find this one too.
+            self.phases.push((target.phase, target.folder));
+            return Ok(Phase::Done(Box::new(checkpoint)));
         }
         match target.phases.iter().find(|(phase, _)| phase == name) {
             Some((_, folder)) => Ok(Phase::Done(Box::new(Checkpoint::read(&self.folder, folder)?))),
