@@ -9,7 +9,7 @@ mod table;
 
 pub use scan::{Record, scan};
 pub use statistics::Sample;
-pub use table::{arms_table, grouped_table};
+pub use table::{arms_table, grouped_table, sweep_table};
 
 use anyhow::Result;
 use std::path::PathBuf;

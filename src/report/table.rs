@@ -5,6 +5,7 @@ use comfy_table::{CellAlignment, Table};
 
 use super::{Finished, Record, Sample};
 use crate::methods::Method;
+use crate::sweep::grid::Setting;
 
 /// What was just run: a row an arm, the method's headline metrics, where it lies.
 pub fn arms_table(method: &Method, finished: &[Finished]) -> String {
@@ -29,22 +30,42 @@ pub fn arms_table(method: &Method, finished: &[Finished]) -> String {
 
 /// Runs grouped by preset and arm: mean and standard deviation over seeds of the metrics asked for.
 pub fn grouped_table(records: &[&Record], metrics: &[String]) -> String {
-    let names: Vec<&str> = metrics.iter().map(String::as_str).collect();
-    let mut table = new_table(&[&["method", "preset", "arm", "n"], &names[..]].concat());
-    let key = |r: &Record| (r.method.clone(), r.preset.clone(), r.arm.clone());
-    let mut groups: Vec<(String, String, String)> = Vec::new();
-    for record in records {
-        if !groups.contains(&key(record)) {
-            groups.push(key(record));
+    let key = |r: &&&Record| vec![r.method.clone(), r.preset.clone(), r.arm.clone()];
+    let rows: Vec<(Vec<String>, Option<&Record>)> = records.iter().map(|r| (key(&r), Some(*r))).collect();
+    means(&["method", "preset", "arm"], &rows, metrics)
+}
+
+/// Points of a grid (what was chosen, and the run if there is one) grouped by all that differs among them but the seed.
+pub fn sweep_table(points: &[(Setting, Option<Record>)], metrics: &[String]) -> String {
+    let first = points.first().map_or(&[][..], |(chosen, _)| chosen);
+    let differs = |place: &usize| points.iter().any(|(chosen, _)| chosen.get(*place) != first.get(*place));
+    let shown = |place: &usize| first[*place].0 == "arm" || (first[*place].0 != "seed" && differs(place));
+    let places: Vec<usize> = (0..first.len()).filter(shown).collect();
+    let names: Vec<&str> = places.iter().map(|&place| first[place].0.as_str()).collect();
+    let key = |chosen: &[(String, String)]| places.iter().map(|&p| chosen[p].1.clone()).collect::<Vec<_>>();
+    let rows: Vec<_> = points.iter().map(|(chosen, record)| (key(chosen), record.as_ref())).collect();
+    means(&names, &rows, metrics)
+}
+
+/// One row for each different key, in order of appearance.
+fn means(names: &[&str], rows: &[(Vec<String>, Option<&Record>)], metrics: &[String]) -> String {
+    let shown: Vec<&str> = metrics.iter().map(String::as_str).collect();
+    let mut table = new_table(&[names, &["n"], &shown[..]].concat());
+    let mut groups: Vec<&Vec<String>> = Vec::new();
+    for (key, _) in rows {
+        if !groups.contains(&key) {
+            groups.push(key);
         }
     }
     for group in groups {
-        let runs: Vec<&&Record> = records.iter().filter(|r| key(r) == group).collect();
-        let done = runs.iter().filter(|r| r.status == "done").count();
-        let count = if done == runs.len() { done.to_string() } else { format!("{done} of {}", runs.len()) };
-        let mut row = vec![group.0.clone(), group.1.clone(), group.2.clone(), count];
+        let runs: Vec<Option<&Record>> = rows.iter().filter(|(key, _)| key == group).map(|(_, r)| *r).collect();
+        let done: Vec<&Record> = runs.iter().flatten().copied().filter(|r| r.status == "done").collect();
+        let count =
+            if done.len() == runs.len() { done.len().to_string() } else { format!("{} of {}", done.len(), runs.len()) };
+        let mut row = group.clone();
+        row.push(count);
         for metric in metrics {
-            let sample = Sample(runs.iter().filter_map(|r| r.metric(metric)).collect());
+            let sample = Sample(done.iter().filter_map(|r| r.metric(metric)).collect());
             row.push(if sample.n() == 0 { String::new() } else { sample.show() });
         }
         table.add_row(row);
