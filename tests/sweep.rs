@@ -90,6 +90,28 @@ fn a_grid_is_run_once_and_a_second_call_runs_nothing() {
     assert_eq!(tables(&same.expect("the same point")), tables(&alone));
 }
 
+/// The README's example, word for word, and its shorter form with a method's name.
+#[test]
+fn the_worked_example_is_a_grid_of_twelve() {
+    let readme = text(&Path::new(env!("CARGO_MANIFEST_DIR")).join("README.md"));
+    let line = readme.lines().find(|line| line.starts_with("reglab sweep experiments/")).expect("the example");
+    let words: Vec<&str> = line.split_whitespace().skip(1).collect();
+    let scratch = Scratch::new();
+    let plan = |words: &[&str]| {
+        let mut command = scratch.command(words);
+        let place = scratch.path().join("results").display().to_string();
+        command.args(["--dry-run", "--results", &place]).current_dir(env!("CARGO_MANIFEST_DIR"));
+        let output = command.output().expect("reglab starts");
+        assert!(output.status.success(), "{}", error_of(&output));
+        String::from_utf8_lossy(&output.stdout).into_owned()
+    };
+    let example = plan(&words);
+    assert!(example.contains("12 points, 12 to run"), "{example}");
+    assert_eq!(example.matches("arm=magnitude method.k=16").count(), 3, "{example}");
+    let short: Vec<&str> = words.iter().map(|w| if w.ends_with(".toml") { "wgsef" } else { w }).collect();
+    assert_eq!(plan(&short), example);
+}
+
 #[test]
 fn a_killed_worker_is_recorded_replaced_and_retried() {
     let scratch = Scratch::new();

@@ -4,13 +4,16 @@ use anyhow::{Result, bail};
 use clap::Args;
 use std::path::PathBuf;
 
+use super::sweep::{headline, table};
+use crate::Usage;
+use crate::methods::{self, Method};
 use crate::report::claims::Claims;
 use crate::report::{Record, grouped_table, scan};
-use crate::{Usage, methods};
+use crate::sweep::Store;
 
 #[derive(Args)]
 pub struct ReportArgs {
-    /// Results tree, a part of it, or one run
+    /// Results tree, a part of it, one run, or the folder of a sweep
     #[arg(default_value = "results")]
     folder: PathBuf,
     /// Summary metrics to show (default: the method's headline)
@@ -20,6 +23,12 @@ pub struct ReportArgs {
 
 impl ReportArgs {
     pub fn execute(self) -> Result<i32> {
+        if Store::is_one(&self.folder) {
+            let store = Store::open(&self.folder).map_err(Usage::from)?;
+            let method = methods::find(&store.asked.method).map_err(Usage::from)?;
+            println!("{}", table(&store, &self.metrics(method)));
+            return Ok(0);
+        }
         let records = scan(&self.folder)?;
         if records.is_empty() {
             bail!(Usage(format!("there are no runs below {}", self.folder.display())));
@@ -29,9 +38,7 @@ impl ReportArgs {
             if mine.is_empty() {
                 continue;
             }
-            let headline = || method.headline.iter().map(|m| m.to_string()).collect();
-            let metrics = if self.metric.is_empty() { headline() } else { self.metric.clone() };
-            println!("{}", grouped_table(&mine, &metrics));
+            println!("{}", grouped_table(&mine, &self.metrics(method)));
             for claim in Claims::parse(method.name, method.claims)?.paper {
                 println!(
                     "paper {}: {}: {}: {} (baseline {})",
@@ -40,5 +47,9 @@ impl ReportArgs {
             }
         }
         Ok(0)
+    }
+
+    fn metrics(&self, method: &Method) -> Vec<String> {
+        if self.metric.is_empty() { headline(method) } else { self.metric.clone() }
     }
 }

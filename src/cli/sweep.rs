@@ -203,7 +203,7 @@ impl Sweep {
             eprintln!("stopped with {done} of {} points done; the same command goes on", store.points.len());
         }
         let failed = ends?.iter().filter(|end| end.is_err()).count();
-        println!("{}", table(method, store));
+        println!("{}", table(store, &headline(method)));
         if failed > 0 {
             println!("{failed} of {} points failed; the same command tries them again", store.points.len());
         }
@@ -252,7 +252,7 @@ impl StatusArgs {
                 None => counts.push((word, 1)),
             }
         }
-        println!("{}", table(method, &store));
+        println!("{}", table(&store, &headline(method)));
         let counts: Vec<String> = counts.iter().map(|(word, count)| format!("{count} {word}")).collect();
         println!("{}: {} points: {}", store.name(), store.points.len(), counts.join(", "));
         Ok(0)
@@ -293,10 +293,14 @@ pub fn setting(config: &Resolved, chosen: &Setting) -> Setting {
 }
 
 /// The table of a sweep: a row for each setting of its axes, mean and standard deviation over seeds.
-pub fn table(method: &Method, store: &Store) -> String {
-    let metrics: Vec<String> = method.headline.iter().map(|m| m.to_string()).collect();
+pub fn table(store: &Store, metrics: &[String]) -> String {
     let read = |point: &Point| (point.setting.clone(), Record::read(&point.folder(&store.results)));
-    sweep_table(&store.points.iter().map(read).collect::<Vec<_>>(), &metrics)
+    sweep_table(&store.points.iter().map(read).collect::<Vec<_>>(), metrics)
+}
+
+/// The metrics that a table of the method's runs shows.
+pub fn headline(method: &Method) -> Vec<String> {
+    method.headline.iter().map(|m| m.to_string()).collect()
 }
 
 fn warn_of_other_revisions(points: &[Point], results: &Path, force: bool) {

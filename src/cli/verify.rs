@@ -4,7 +4,7 @@ use anyhow::{Context, Result};
 use clap::Args;
 
 use super::run::Place;
-use super::sweep::{job, setting};
+use super::sweep::{headline, job, setting};
 use crate::Usage;
 use crate::config::Layer;
 use crate::methods::{self, Method, resolve_arms};
@@ -86,8 +86,7 @@ impl Verify {
             let folder = point.folder(results);
             records.push(Record::read(&folder).with_context(|| format!("{} left no record", folder.display()))?);
         }
-        let metrics: Vec<String> = method.headline.iter().map(|m| m.to_string()).collect();
-        println!("{}", grouped_table(&records.iter().collect::<Vec<_>>(), &metrics));
+        println!("{}", grouped_table(&records.iter().collect::<Vec<_>>(), &headline(method)));
         let mut failed = 0;
         for claim in &wanted.claim {
             match claim.judge(&records) {

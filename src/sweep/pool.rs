@@ -106,8 +106,8 @@ impl Pool {
     fn spawn(&self, place: usize, log: &Path) -> Result<Child> {
         let said = File::options().create(true).append(true).open(log);
         let said = said.with_context(|| format!("cannot write {}", log.display()))?;
-        let mut command = Command::new(std::env::current_exe().context("cannot find the reglab program itself")?);
-        command.arg("worker").arg("--data-root").arg(&self.data_root);
+        let mut command = Command::new(own_program()?);
+        command.arg0("reglab").arg("worker").arg("--data-root").arg(&self.data_root);
         command.env("OMP_NUM_THREADS", self.threads().to_string());
         if !self.gpus.is_empty() {
             command.env("CUDA_VISIBLE_DEVICES", &self.gpus[place % self.gpus.len()]);
@@ -285,6 +285,16 @@ impl Work<'_> {
         self.bars.say(&format!("error: {name}: {reason}"));
         self.bars.over(&name, "failed");
         self.ends[job] = Some(Err(anyhow!("{reason}")));
+    }
+}
+
+/// This very program, also where it was built anew while it runs.
+fn own_program() -> Result<PathBuf> {
+    let running = PathBuf::from("/proc/self/exe");
+    if running.exists() {
+        Ok(running)
+    } else {
+        std::env::current_exe().context("cannot find the reglab program itself")
     }
 }
 
