@@ -43,14 +43,19 @@ impl Data {
                 let mut table = Table::new();
                 table.load_style(ASCII_MARKDOWN).set_header(["name", "what", "download", "here"]);
                 for row in download::list(&root) {
-                    let size =
-                        if row.size == 0 { "built in".into() } else { format!("{:.0} MB", row.size as f64 / 1e6) };
-                    let place = row.place.filter(|_| row.present).map_or("-".into(), |p| p.display().to_string());
+                    let size = match (row.size, &row.place) {
+                        (0, None) => "built in".into(),
+                        (0, Some(_)) => "by hand".into(),
+                        (size, _) if size < 10_000_000 => format!("{:.1} MB", size as f64 / 1e6),
+                        (size, _) => format!("{:.0} MB", size as f64 / 1e6),
+                    };
+                    let place =
+                        row.place.as_ref().filter(|_| row.present).map_or("-".into(), |p| p.display().to_string());
                     table.add_row([
                         row.name.to_owned(),
                         row.what.to_owned(),
                         size,
-                        if row.size == 0 { "yes".into() } else { place },
+                        if row.place.is_none() { "yes".into() } else { place },
                     ]);
                 }
                 println!("{table}\ndata root: {}", root.display());
@@ -58,6 +63,16 @@ impl Data {
             }
             Action::Get { name, mirror } => {
                 check_name(&name, &root)?;
+                if name == "digits" {
+                    println!("digits are compiled into reglab");
+                    return Ok(0);
+                }
+                if let Some(set) = download::find_by_hand(&name) {
+                    println!("{}", set.instructions(&root));
+                    let here = download::verify(&name, &root, &bar())?.iter().all(|f| f.state != State::Missing);
+                    println!("{}", if here { "It is all there." } else { "It is not there yet." });
+                    return Ok(i32::from(!here));
+                }
                 let place = download::get(&name, &root, mirror.as_deref(), &bar())?;
                 println!("{name} is in {}", place.display());
                 Ok(0)
@@ -66,9 +81,10 @@ impl Data {
                 check_name(&name, &root)?;
                 let mut wrong = 0;
                 for file in download::verify(&name, &root, &bar())? {
-                    wrong += usize::from(!matches!(file.state, State::Good));
+                    wrong += usize::from(!matches!(file.state, State::Good | State::Present));
                     let state = match &file.state {
                         State::Good => "good".to_owned(),
+                        State::Present => "there".to_owned(),
                         State::Missing => "missing".to_owned(),
                         State::Unchecked(why) => format!("not checked ({why})"),
                         State::Bad(why) => format!("BAD ({why})"),

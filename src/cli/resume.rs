@@ -15,6 +15,9 @@ use crate::{Usage, data, methods};
 pub struct Resume {
     /// Folder of the run
     folder: PathBuf,
+    /// A study of hpo search, done or not: N more trials
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..=1_000_000))]
+    extend: Option<u64>,
     /// Where data sets lie (default: $REGLAB_DATA, else data/)
     #[arg(long, value_name = "DIR")]
     data_root: Option<PathBuf>,
@@ -27,9 +30,12 @@ impl Resume {
         if !run::is_run(&self.folder) {
             bail!(Usage(format!("{} is not the folder of a run: it has no config.toml", self.folder.display())));
         }
-        let (method, config) =
-            Layer::file(&self.folder.join("config.toml")).and_then(read_config).map_err(Usage::from)?;
+        let config = self.folder.join("config.toml");
+        let (method, mut config) = Layer::file(&config).and_then(read_config).map_err(Usage::from)?;
         crate::run::device(&config.header.device).map_err(Usage::from)?;
+        if let Some(more) = self.extend {
+            config = methods::hpo::search::extend(&self.folder, config, more).map_err(Usage::from)?;
+        }
         if self.folder.join("summary.json").exists() {
             println!("{} is done already", self.folder.display());
             return Ok(0);

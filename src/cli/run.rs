@@ -45,6 +45,9 @@ pub struct Source {
     /// Only these arms (default: all of the preset or file)
     #[arg(long, value_name = "NAME", value_delimiter = ',')]
     pub arm: Vec<String>,
+    /// Methods to add to the training, with their own defaults (fields: with.NAME.FIELD=VALUE)
+    #[arg(long, value_name = "NAME", value_delimiter = ',')]
+    pub with: Vec<String>,
 }
 
 #[derive(Args)]
@@ -60,6 +63,9 @@ pub struct RunArgs {
     /// Start an existing --name anew
     #[arg(long)]
     force: bool,
+    /// Keep a TensorBoard event file in each run folder, too
+    #[arg(long)]
+    tensorboard: bool,
     #[command(flatten)]
     place: Place,
     /// Fields to change: train.epochs=50 method.sparsity=0.9 seed=3
@@ -104,6 +110,11 @@ impl Source {
             None => preset.unwrap_or_default().to_owned(),
         };
         Ok((layers, label))
+    }
+
+    /// The add-ons, to be laid over the texts.
+    pub fn added(&self) -> Result<Vec<Layer>> {
+        self.with.iter().map(|name| methods::add_on_layer(name)).collect()
     }
 }
 
@@ -161,13 +172,16 @@ impl RunArgs {
     /// The resolved configurations: one an arm.
     fn plan(&self, method: &'static Method) -> Result<Vec<Resolved>> {
         let (layers, label) = self.source.layers(method)?;
-        let changes = self.overrides.iter().map(|o| Layer::key_value(o)).collect::<Result<Vec<_>>>()?;
-        let mut last = changes;
+        let mut last = self.source.added()?;
+        last.extend(self.overrides.iter().map(|o| Layer::key_value(o)).collect::<Result<Vec<_>>>()?);
         if let Some(seed) = self.seed {
             last.push(Layer::key_value(&format!("seed={seed}"))?);
         }
         if let Some(device) = &self.place.device {
             last.push(Layer::key_value(&format!("device={device}"))?);
+        }
+        if self.tensorboard {
+            last.push(Layer::key_value("tensorboard=true")?);
         }
         resolve_arms(method, &layers, &last, &self.source.arm, &label)
     }
@@ -270,6 +284,10 @@ mod tests {
                 let runs = Layer::text(&origin, text)
                     .and_then(|layer| resolve_arms(method, &[layer], &[], &[], name))
                     .unwrap_or_else(|e| panic!("{e:#}"));
+                let paper = claims.paper.iter().filter_map(|claim| claim.ours.as_ref()).filter(|o| o.preset == *name);
+                for arm in paper.flat_map(|ours| &ours.arms) {
+                    assert!(runs.iter().any(|run| run.header.arm == *arm), "{origin}: ours names the arm {arm}");
+                }
                 let Some(claimed) = claims.preset.get(*name) else { continue };
                 for arm in claimed.arms() {
                     assert!(runs.iter().any(|run| run.header.arm == arm), "{origin}: a claim names the arm {arm}");

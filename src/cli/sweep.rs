@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use super::run::{Place, Source, method_of};
 use crate::config::{Layer, Resolved};
 use crate::methods::{self, Method, lay_arms, resolve_arms};
-use crate::report::{Record, scan, sweep_table};
+use crate::report::{self, Record, Stat, scan, sheets};
 use crate::run::{Interrupted, Status, Verbosity};
 use crate::sweep::grid::{self, Setting};
 use crate::sweep::job::Begin;
@@ -146,8 +146,8 @@ impl Sweep {
         };
         let mut arms: Vec<Vec<Point>> = Vec::new();
         for chosen in &combinations {
-            let mut last =
-                chosen.iter().map(|(k, v)| Layer::key_value(&format!("{k}={v}"))).collect::<Result<Vec<_>>>()?;
+            let mut last = self.source.added()?;
+            last.extend(chosen.iter().map(|(k, v)| Layer::key_value(&format!("{k}={v}"))).collect::<Result<Vec<_>>>()?);
             last.extend(device.iter().map(|d| Layer::key_value(&format!("device={d}"))).collect::<Result<Vec<_>>>()?);
             let configs = match cluster {
                 None => resolve_arms(method, &layers, &last, &self.source.arm, &label)?,
@@ -203,7 +203,7 @@ impl Sweep {
             eprintln!("stopped with {done} of {} points done; the same command goes on", store.points.len());
         }
         let failed = ends?.iter().filter(|end| end.is_err()).count();
-        println!("{}", table(store, &headline(method)));
+        print!("{}", table(store)?);
         if failed > 0 {
             println!("{failed} of {} points failed; the same command tries them again", store.points.len());
         }
@@ -234,7 +234,6 @@ impl Sweep {
 impl StatusArgs {
     fn execute(self) -> Result<i32> {
         let store = Store::find(&self.results, self.sweep.as_deref()).map_err(Usage::from)?;
-        let method = methods::find(&store.asked.method).map_err(Usage::from)?;
         let queue = slurm::queue(&store);
         let mut counts: Vec<(String, usize)> = Vec::new();
         for point in &store.points {
@@ -252,7 +251,7 @@ impl StatusArgs {
                 None => counts.push((word, 1)),
             }
         }
-        println!("{}", table(&store, &headline(method)));
+        print!("{}", table(&store)?);
         let counts: Vec<String> = counts.iter().map(|(word, count)| format!("{count} {word}")).collect();
         println!("{}: {} points: {}", store.name(), store.points.len(), counts.join(", "));
         Ok(0)
@@ -292,15 +291,10 @@ pub fn setting(config: &Resolved, chosen: &Setting) -> Setting {
     arm.into_iter().chain(chosen.iter().cloned()).collect()
 }
 
-/// The table of a sweep: a row for each setting of its axes, mean and standard deviation over seeds.
-pub fn table(store: &Store, metrics: &[String]) -> String {
-    let read = |point: &Point| (point.setting.clone(), Record::read(&point.folder(&store.results)));
-    sweep_table(&store.points.iter().map(read).collect::<Vec<_>>(), metrics)
-}
-
-/// The metrics that a table of the method's runs shows.
-pub fn headline(method: &Method) -> Vec<String> {
-    method.headline.iter().map(|m| m.to_string()).collect()
+/// The report on the sweep's runs that there are.
+fn table(store: &Store) -> Result<String> {
+    let records: Vec<Record> = store.points.iter().filter_map(|p| Record::read(&p.folder(&store.results))).collect();
+    Ok(report::terminal(&sheets(&records, &[], None)?, &[Stat::Mean, Stat::Std]))
 }
 
 fn warn_of_other_revisions(points: &[Point], results: &Path, force: bool) {

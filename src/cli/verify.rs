@@ -4,7 +4,7 @@ use anyhow::{Context, Result};
 use clap::Args;
 
 use super::run::Place;
-use super::sweep::{headline, job, setting};
+use super::sweep::{job, setting};
 use crate::Usage;
 use crate::config::Layer;
 use crate::methods::{self, Method, resolve_arms};
@@ -42,6 +42,10 @@ impl Verify {
         };
         let mut failed = 0;
         for method in chosen {
+            if self.all && !Claims::parse(method.name, method.claims)?.preset.contains_key(&self.preset) {
+                println!("{}: claims nothing for the preset {}", method.name, self.preset);
+                continue;
+            }
             failed += self.verify(method)?;
         }
         Ok(i32::from(failed > 0))
@@ -86,7 +90,8 @@ impl Verify {
             let folder = point.folder(results);
             records.push(Record::read(&folder).with_context(|| format!("{} left no record", folder.display()))?);
         }
-        println!("{}", grouped_table(&records.iter().collect::<Vec<_>>(), &headline(method)));
+        let metrics: Vec<String> = method.headline.iter().map(|m| m.to_string()).collect();
+        println!("{}", grouped_table(&records.iter().collect::<Vec<_>>(), &metrics));
         let mut failed = 0;
         for claim in &wanted.claim {
             match claim.judge(&records) {

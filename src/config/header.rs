@@ -18,6 +18,8 @@ pub struct Header {
     /// CPU threads (0: one for each physical core).
     #[schemars(range(min = 0, max = 1024))]
     pub threads: usize,
+    /// Keep a TensorBoard event file of the tables in the run folder, too.
+    pub tensorboard: bool,
     pub checkpoint: CheckpointConfig,
 }
 
@@ -29,6 +31,7 @@ impl Default for Header {
             seed: 0,
             device: "auto".into(),
             threads: 0,
+            tensorboard: false,
             checkpoint: CheckpointConfig::default(),
         }
     }
@@ -36,7 +39,7 @@ impl Default for Header {
 
 impl Header {
     pub fn owns(key: &str) -> bool {
-        ["arm", "preset", "seed", "device", "threads", "checkpoint"].contains(&key)
+        ["arm", "preset", "seed", "device", "threads", "tensorboard", "checkpoint"].contains(&key)
     }
 }
 

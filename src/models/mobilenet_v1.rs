@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use tch::Tensor;
 
 use super::arch::{kept, length, positive};
-use super::layers::{BatchNorm, Conv, Conv2d, Linear, global_average};
+use super::layers::{BatchNorm, Conv, Conv2d, Linear, channels_last, global_average};
 use super::{Arch, Cx, InitScheme, Model};
 use crate::params::channels::ChannelGroup;
 use crate::params::{Builder, ParamId, ParamStore};
@@ -97,7 +97,7 @@ impl Model for MobilenetV1 {
 
     fn features(&self, cx: &Cx, x: &Tensor) -> Tensor {
         let block = |x: Tensor, b: &Block| b.pointwise.forward(cx, &b.depthwise.forward(cx, &x));
-        global_average(&self.blocks.iter().fold(self.stem.forward(cx, x), block))
+        global_average(&self.blocks.iter().fold(self.stem.forward(cx, &channels_last(x)), block))
     }
 
     fn classifier(&self) -> Vec<ParamId> {

@@ -8,6 +8,7 @@ pub mod layers;
 mod lenet5;
 mod mlp;
 mod mobilenet_v1;
+mod ops;
 pub mod resnet;
 #[cfg(test)]
 pub mod testing;
@@ -18,7 +19,8 @@ pub use context::{Cost, Cx, LayerCost, Taps};
 pub use lenet5::Lenet5Arch;
 pub use mlp::MlpArch;
 pub use mobilenet_v1::MobilenetV1Arch;
-pub use resnet::{CifarResnetArch, ResnetArch};
+pub use ops::OPS;
+pub use resnet::{CifarResnetArch, Resnet50Arch, ResnetArch};
 pub use vgg16_bn::Vgg16BnArch;
 
 use anyhow::Result;

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use tch::Tensor;
 
 use super::arch::{kept, length, positive};
-use super::layers::{BatchNorm, Conv, Conv2d, Linear, global_average};
+use super::layers::{BatchNorm, Conv, Conv2d, Linear, channels_last, global_average};
 use super::{Arch, Cx, InitScheme, Model};
 use crate::params::channels::ChannelGroup;
 use crate::params::{Builder, ParamId, ParamStore};
@@ -75,7 +75,7 @@ impl Model for Vgg16Bn {
             let y = cx.tap(&conv.name, bn.forward(cx, &conv.forward(cx, &x)).relu());
             if POOL_AFTER.contains(&i) { y.max_pool2d_default(2) } else { y }
         };
-        global_average(&self.features.iter().enumerate().fold(x.shallow_clone(), block))
+        global_average(&self.features.iter().enumerate().fold(channels_last(x), block))
     }
 
     fn classifier(&self) -> Vec<ParamId> {

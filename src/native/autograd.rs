@@ -112,6 +112,20 @@ mod tests {
     }
 
     #[test]
+    fn gradients_have_the_memory_order_of_their_inputs() {
+        let images = Tensor::arange(2 * 3 * 4 * 4, (tch::Kind::Float, tch::Device::Cpu)).view([2, 3, 4, 4]);
+        let innermost = images.permute([0, 2, 3, 1]).contiguous().permute([0, 3, 1, 2]);
+        let weight = Tensor::ones([5, 3, 3, 3], (tch::Kind::Float, tch::Device::Cpu)).set_requires_grad(true);
+        let of = |x: &Tensor| {
+            let y = x.conv2d(&weight, None::<&Tensor>, [1, 1], [1, 1], [1, 1], 1);
+            grad(&(&y * &y).sum(tch::Kind::Float), &[&weight], false, false).expect("gradients").remove(0).expect("one")
+        };
+        let (plain, last) = (of(&images), of(&innermost));
+        assert!(last.is_contiguous());
+        assert!(last.allclose(&plain, 1e-5, 1e-5, false));
+    }
+
+    #[test]
     fn mistakes_are_errors() {
         let x = leaf(&[1.0, 2.0]);
         let error = |loss: &Tensor| grad(loss, &[&x], false, false).expect_err("a mistake").to_string();

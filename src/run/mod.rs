@@ -12,6 +12,7 @@ mod progress;
 mod signal;
 mod status;
 mod table;
+mod tensorboard;
 
 pub use checkpoint::{Checkpoint, Meta, State, Weights};
 use environment::Environment;
@@ -22,6 +23,7 @@ pub use signal::{Interrupted, install as install_signals, pending as pending_sig
 pub use status::{Status, record_death, summary};
 
 use anyhow::{Context, Result, anyhow, bail};
+use chrono::Utc;
 use serde::Serialize;
 use serde_json::{Map, Value, json};
 use std::collections::HashMap;
@@ -32,6 +34,7 @@ use tch::Device;
 
 use crate::config::Resolved;
 use table::Table;
+use tensorboard::EventFile;
 
 /// The final numbers of a run, one flat object.
 pub type Summary = Map<String, Value>;
@@ -74,6 +77,8 @@ pub struct Run {
     pub device: Device,
     pub progress: Progress,
     tables: HashMap<String, Table>,
+    /// Open from the first row of this session on, if it is wanted.
+    events: Option<EventFile>,
     record: Map<String, Value>,
     /// The checkpoint that `resume` goes on from, until its phase is reached.
     target: Option<Meta>,
@@ -153,6 +158,7 @@ impl Run {
             device: device(&config.header.device)?,
             progress,
             tables: HashMap::new(),
+            events: None,
             record,
             earlier_seconds: target.as_ref().map_or(0.0, |t| t.time_s),
             best: target.as_ref().map_or(f64::NEG_INFINITY, |t| t.best.unwrap_or(f64::NEG_INFINITY)),
@@ -214,6 +220,13 @@ impl Run {
         if !self.tables.contains_key(table) {
             self.tables.insert(table.to_owned(), Table::open(&self.folder, table)?);
         }
+        if self.config.header.tensorboard && self.events.is_none() {
+            let begun = Utc::now().timestamp_micros() as f64 / 1e6 - self.seconds();
+            self.events = Some(EventFile::rebuild(&self.folder, begun)?);
+        }
+        if let Some(events) = &mut self.events {
+            events.append(table, &row)?;
+        }
         self.tables.get_mut(table).expect("just opened").append(&row)
     }
 
@@ -224,11 +237,12 @@ impl Run {
             let target = self.target.take().expect("checked above");
             let checkpoint = Checkpoint::read(&self.folder, &target.folder)?;
             self.reach(&target)?;
-            return Ok(if target.complete {
-                Phase::Done(Box::new(checkpoint))
-            } else {
-                Phase::Resumed(Box::new(checkpoint))
-            });
+            if !target.complete {
+                return Ok(Phase::Resumed(Box::new(checkpoint)));
+            }
+            // The checkpoint that ends a phase lists those before it only: a second resume must find this one too.
+            self.phases.push((target.phase, target.folder));
+            return Ok(Phase::Done(Box::new(checkpoint)));
         }
         match target.phases.iter().find(|(phase, _)| phase == name) {
             Some((_, folder)) => Ok(Phase::Done(Box::new(Checkpoint::read(&self.folder, folder)?))),

@@ -115,12 +115,12 @@ fn plain(content: &[u8]) -> RemoteSet {
         folder: "some",
         addresses: &[],
         files: Vec::leak(vec![file]),
-        contents: &[],
+        form: Form::Plain,
     }
 }
 
 fn packed(archive: &[u8], contents: &'static [(&'static str, u64)]) -> RemoteSet {
-    RemoteSet { contents, folder: "top", ..plain(archive) }
+    RemoteSet { form: Form::Packed { top: "top", contents }, folder: "top", ..plain(archive) }
 }
 
 fn fetch(set: &RemoteSet, root: &TempDir, mirror: &str) -> Result<PathBuf> {
@@ -262,9 +262,30 @@ fn an_archive_is_unpacked_and_its_files_can_be_verified() {
 }
 
 #[test]
+fn a_tree_is_unpacked_whole_and_verified_file_by_file() {
+    let root = TempDir::new().unwrap();
+    let archive = tar_gz(&[("top/train/a.png", b"one"), ("top/train/b.png", b"two"), ("top/names.txt", b"n")]);
+    let tree = |needs| Tree { top: "top", needs, entries: 10, bytes: 100 };
+    let set = RemoteSet { form: Form::Tree(tree(&["train", "names.txt"])), ..plain(&archive) };
+    let server = Server::new(&archive, &[Reply::Good]);
+    let folder = fetch(&set, &root, &server.address).unwrap();
+    assert_eq!(std::fs::read(folder.join("train/b.png")).unwrap(), b"two");
+    assert_eq!(check(&set, &root), [State::Good, State::Good]);
+    std::fs::write(folder.join("train/b.png"), "2").unwrap();
+    assert!(matches!(&check(&set, &root)[..], [State::Bad(_), State::Good, State::Good]));
+    assert!(fails(&set, &root, &server.address).contains("is in the way"));
+    let lacking = RemoteSet { form: Form::Tree(tree(&["val"])), folder: "other", ..plain(&archive) };
+    assert!(fails(&lacking, &root, &server.address).contains("holds no top/val"));
+    // A folder of the user's own is not replaced.
+    std::fs::create_dir_all(root.path().join("mine/train")).unwrap();
+    let mine = RemoteSet { form: Form::Tree(tree(&["train/a.png"])), folder: "mine", ..plain(&archive) };
+    assert!(fails(&mine, &root, &server.address).contains("was not unpacked: a folder of that name was there before"));
+}
+
+#[test]
 fn an_archive_that_leads_elsewhere_or_lacks_files_is_refused() {
     for (files, why) in [
-        (&[("top/a.bin", &b"one"[..]), ("top/../../evil", b"x")][..], "does not stay below top/"),
+        (&[("top/a.bin", &b"one"[..]), ("top/../../evil", b"x")][..], "does not stay below top"),
         (&[("top/b.bin", b"one")], "holds no top/a.bin of 3 bytes"),
     ] {
         let root = TempDir::new().unwrap();

@@ -1,17 +1,20 @@
 //! Residual networks for small images: a 3x3 stem, stages of two-convolution blocks (each stage but the first starts with
 //! stride 2), global average pooling, one Linear layer. He et al. 2016 (CIFAR form and ResNet-18/34) and the pre-activation
-//! form of the same authors' "Identity mappings in deep residual networks".
+//! form of the same authors' "Identity mappings in deep residual networks". ResNet-50 for larger images is beside them.
 
 mod basic;
+mod bottleneck;
 mod cifar_resnet;
 mod preact;
 mod resnet18;
+mod resnet50;
 mod shortcut;
 
 pub use basic::BasicBlock;
 pub use cifar_resnet::CifarResnetArch;
 pub use preact::PreactBlock;
 pub use resnet18::ResnetArch;
+pub use resnet50::{Resnet50, Resnet50Arch};
 pub use shortcut::{Shortcut, ShortcutKind, ZeroPad};
 
 use anyhow::{Result, ensure};
@@ -21,7 +24,7 @@ use std::ops::Range;
 use tch::Tensor;
 
 use super::arch::{kept, length, positive};
-use super::layers::{BatchNorm, Conv, Conv2d, Linear, global_average};
+use super::layers::{BatchNorm, Conv, Conv2d, Linear, channels_last, global_average};
 use super::{Arch, Cx, InitScheme, Model};
 use crate::params::channels::{ChannelGroup, Part};
 use crate::params::{Builder, ParamId, ParamStore};
@@ -213,7 +216,7 @@ impl Model for Resnet {
     }
 
     fn features(&self, cx: &Cx, x: &Tensor) -> Tensor {
-        let mut x = self.conv1.forward(cx, x);
+        let mut x = self.conv1.forward(cx, &channels_last(x));
         if let Some(bn1) = &self.bn1 {
             x = cx.tap(&self.conv1.name, bn1.forward(cx, &x).relu());
         }
