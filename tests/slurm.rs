@@ -199,8 +199,6 @@ fn a_job_array_ends_like_the_local_sweep_whatever_befalls_its_tasks() {
         assert!(begun.elapsed() < patience, "{}{}", slurm.queue(), status());
         sleep(50);
     }
-    // SLURM starts a task again by itself that is cancelled while it is being launched.
-    sleep(4000);
     let second = said.lines().filter_map(|line| line.strip_prefix("job ")?.split(':').next()).next_back();
     let id = format!("{}_1", second.expect("a second job"));
     let before = log_of(&results, cancelled);

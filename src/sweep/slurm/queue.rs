@@ -63,7 +63,10 @@ fn task_ids(store: &Store, array: usize, index: usize) -> Result<Vec<String>> {
 
 /// Asks SLURM to start this very task again, later.
 pub fn requeue() -> Result<()> {
-    let job = std::env::var("SLURM_JOB_ID").context("SLURM_JOB_ID is not set: this is no task of SLURM")?;
+    let number =
+        |name: &str| std::env::var(name).with_context(|| format!("{name} is not set: this is no task of SLURM"));
+    // Not SLURM_JOB_ID: the last task's is that of the whole array, all of whose tasks would start again.
+    let job = format!("{}_{}", number("SLURM_ARRAY_JOB_ID")?, number("SLURM_ARRAY_TASK_ID")?);
     let output = Command::new("scontrol").args(["requeue", &job]).output().context("cannot start scontrol")?;
     let said = String::from_utf8_lossy(&output.stderr);
     ensure!(output.status.success(), "scontrol would not requeue the job {job}: {}", said.trim());
