@@ -9,6 +9,7 @@
 //! | [`native`] | what libtorch can do and its binding leaves out |
 //! | [`params`] | parameters as data: store, view, state-dict files, channel groups |
 //! | [`models`] | networks as pure functions of (parameters, input) |
+//! | [`text`] | tokenizers, packed token streams, readers of language data |
 //! | [`search`] | black-box search over hyper-parameters: space, samplers, pruners, journal |
 //! | [`ops`] | numeric ground truth: named core functions and their stored cases |
 //! | [`config`] | experiment files: layers, overrides, schema, complaints |
@@ -39,6 +40,7 @@ pub mod report;
 pub mod rng;
 pub mod run;
 pub mod search;
+pub mod text;
 pub mod train;
 
 /// A mistake in what the user asked for, found before any work started: exit code 2.
