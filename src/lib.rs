@@ -9,12 +9,12 @@
 //! | [`native`] | what libtorch can do and its binding leaves out |
 //! | [`params`] | parameters as data: store, view, state-dict files, channel groups |
 //! | [`models`] | networks as pure functions of (parameters, input) |
-//! | [`text`] | tokenizers, packed token streams, readers of language data |
 //! | [`search`] | black-box search over hyper-parameters: space, samplers, pruners, journal |
 //! | [`ops`] | numeric ground truth: named core functions and their stored cases |
 //! | [`config`] | experiment files: layers, overrides, schema, complaints |
 //! | [`run`] | the run folder: tables, checkpoints, resume, lock, progress |
 //! | [`data`] | readers, device-resident sets, augmentation, downloads |
+//! | [`text`] | tokenizers, packed token streams, readers of language data |
 //! | [`metrics`] | cost, latency, accuracy, sparsity |
 //! | [`train`] | the loop and its doors, optimizers, schedules |
 //! | [`bilevel`] | Hessian-vector products, conjugate gradients, certified inner solves |

@@ -26,6 +26,7 @@ pub static ALL: &[Method] = &[
     Method::of::<hpo::search::Search>(),
     Method::of::<prune::wgsef::Wgsef>(),
     Method::of::<train::elr::EarlyLearning>(),
+    Method::of::<train::lm::LanguageModel>(),
     Method::of::<train::weight_compander::WeightCompander>(),
 ];
 

@@ -81,6 +81,14 @@ impl Tokenizer {
         Ok(Tokenizer(tokenizers::Tokenizer::from_bytes(json).map_err(plain)?))
     }
 
+    /// The same, cutting texts to `longest` tokens (special ones among them).
+    pub fn truncated(&self, longest: usize) -> Result<Tokenizer> {
+        let mut inner = self.0.clone();
+        let truncation = tokenizers::TruncationParams { max_length: longest, ..Default::default() };
+        inner.with_truncation(Some(truncation)).map_err(plain)?;
+        Ok(Tokenizer(inner))
+    }
+
     /// Number of tokens.
     pub fn vocabulary(&self) -> usize {
         self.0.get_vocab_size(true)
