@@ -17,7 +17,7 @@ pub struct Case {
     pub rtol: f64,
     pub atol: f64,
     pub params: Map<String, Value>,
-    inputs: BTreeMap<String, Tensor>,
+    pub(super) inputs: BTreeMap<String, Tensor>,
     pub expected: BTreeMap<String, Tensor>,
 }
 

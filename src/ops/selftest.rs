@@ -115,3 +115,29 @@ fn host(tensor: &Tensor) -> Vec<f64> {
     let flat = tensor.detach().to_device(Device::Cpu).to_kind(Kind::Double).contiguous().view(-1);
     Vec::<f64>::try_from(flat).expect("a flat float64 tensor on the host")
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_what_the_mask_counts_is_compared() {
+        let expected = Tensor::from_slice(&[1.0, 2.0, 3.0, 4.0]).view([2, 2]);
+        let case = Case {
+            path: PathBuf::new(),
+            op: String::new(),
+            note: String::new(),
+            rtol: 0.0,
+            atol: 1e-9,
+            params: Default::default(),
+            inputs: Default::default(),
+            expected: [("y".to_owned(), expected)].into(),
+        };
+        let mask = Tensor::from_slice(&[1u8, 0]).view([2, 1]);
+        let judged = |values: [f64; 4]| {
+            compare(&case, &Outputs::new().with_where("y", Tensor::from_slice(&values).view([2, 2]), &mask))
+        };
+        assert_eq!(judged([1.0, 2.0, f64::NAN, 9.0]), Ok(0.0));
+        assert!(judged([1.0, 2.5, 3.0, 4.0]).unwrap_err().contains("y[1] is 2.5"));
+    }
+}

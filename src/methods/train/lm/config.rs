@@ -31,7 +31,7 @@ pub struct Method {
     /// Tokens from one window of the overlapping perplexity to the next (0: half a window).
     #[schemars(range(min = 0))]
     pub stride: i64,
-    /// Tokens of `sample.txt`.
+    /// Tokens that `sample.txt` adds to its prompt, as far as a window reaches.
     #[schemars(range(min = 0))]
     pub sample_tokens: i64,
     /// How they are drawn.

@@ -57,7 +57,7 @@ pub fn run(config: Config, run: &mut Run) -> Result<Summary> {
     summary.insert("trained_parameters".into(), json!(trained(&net)));
     summary.insert("vocabulary".into(), json!(vocabulary));
     summary.insert("steps".into(), json!(outcome.end.step));
-    write_sample(&config.method, &net, &view, &streams, run)?;
+    write_sample(&config, &net, &view, &streams, run)?;
     match &adapted {
         Some(Adapted(lora)) => {
             let base = config.method.start.as_deref().map(|folder| folder.display().to_string()).unwrap_or_default();
@@ -107,12 +107,14 @@ fn overlapping(config: &Config, net: &Network, view: &View, streams: &Streams, r
 }
 
 /// Continues the beginning of the test text.
-fn write_sample(method: &Method, net: &Network, view: &View, streams: &Streams, run: &Run) -> Result<()> {
+fn write_sample(config: &Config, net: &Network, view: &View, streams: &Streams, run: &Run) -> Result<()> {
     const PROMPT: usize = 16;
+    let (method, window) = (&config.method, config.text.window);
     let prompt = &streams.test[..streams.test.len().min(PROMPT)];
     let ids = Tensor::from_slice(prompt).unsqueeze(0).to_device(run.device);
     let how = Generation {
-        max_new_tokens: method.sample_tokens,
+        // Beyond the trained window there are positions the model has never seen.
+        max_new_tokens: method.sample_tokens.min(window - prompt.len() as i64).max(0),
         sampling: method.sampling,
         seed: run.seed(),
         ..Generation::default()
