@@ -21,6 +21,7 @@
 //! | [`continual`] | streams of tasks, heads, memory, metrics of continual learning |
 //! | [`pruning`] | what the pruning methods share: scores, plans, structural removal |
 //! | [`methods`] | the methods themselves, and the registry |
+//! | [`sweep`] | grids of runs, the pool of worker processes, job arrays |
 //! | [`report`] | tables, plots, verdicts |
 //! | [`cli`] | the command line |
 
@@ -40,6 +41,7 @@ pub mod report;
 pub mod rng;
 pub mod run;
 pub mod search;
+pub mod sweep;
 pub mod text;
 pub mod train;
 

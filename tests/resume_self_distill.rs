@@ -61,3 +61,45 @@ fn killed_in_a_students_training() {
     }
     assert!(table(killed.path(), "chain.csv").len() == 4, "labels only, probe, student");
 }
+
+/// Four chains of thirty steps in closed form.
+const KERNEL: &[&str] = &[
+    "distill",
+    "self-distill",
+    "--arm",
+    "kernel-alpha-grid",
+    "--name",
+    "r",
+    "-q",
+    "method.steps=30",
+    "method.grid=[0.0,0.2,0.4,0.6]",
+    "method.spectral=false",
+    "data.train=200",
+];
+
+#[test]
+fn a_kernel_chain_that_is_killed_loses_one_step() {
+    let undisturbed = tempfile::tempdir().expect("a folder");
+    succeed(reglab(undisturbed.path(), KERNEL).output().expect("reglab starts"));
+
+    let killed = tempfile::tempdir().expect("a folder");
+    let mut child = reglab(killed.path(), KERNEL).spawn().expect("reglab starts");
+    let run = killed.path().join("results/distill/self-distill/r");
+    let newest = || {
+        let entries = std::fs::read_dir(run.join("checkpoints")).into_iter().flatten().flatten();
+        entries.filter_map(|entry| entry.file_name().to_str()?.parse::<u64>().ok()).max().unwrap_or(0)
+    };
+    let reached = (0..20_000).any(|_| {
+        std::thread::sleep(Duration::from_millis(1));
+        newest() >= 40
+    });
+    child.kill().expect("it runs or has ended");
+    child.wait().expect("it ends");
+    assert!(reached, "no checkpoint after 20 seconds");
+    let left = newest();
+
+    succeed(reglab(killed.path(), &["resume", "results/distill/self-distill/r", "-q"]).output().expect("it starts"));
+    assert_eq!(table(undisturbed.path(), "chain.csv"), table(killed.path(), "chain.csv"));
+    let log = std::fs::read_to_string(run.join("log.txt")).expect("a log");
+    assert!(log.contains(&format!("resumed at step {left} ")), "{log}");
+}

@@ -1,43 +1,69 @@
-//! `reglab report FOLDER`.
+//! `reglab report PATHS...`.
 
 use anyhow::{Result, bail};
-use clap::Args;
+use clap::{Args, ValueEnum};
 use std::path::PathBuf;
 
-use crate::report::claims::Claims;
-use crate::report::{Record, grouped_table, scan};
-use crate::{Usage, methods};
+use crate::Usage;
+use crate::report::{self, Stat, scan_all, sheets};
+use crate::run::write_atomically;
 
 #[derive(Args)]
 pub struct ReportArgs {
-    /// Results tree, a part of it, or one run
-    #[arg(default_value = "results")]
-    folder: PathBuf,
+    /// Results trees, parts of them, or runs
+    #[arg(default_value = "results", value_name = "PATH")]
+    paths: Vec<PathBuf>,
     /// Summary metrics to show (default: the method's headline)
     #[arg(long, value_name = "NAME", value_delimiter = ',')]
     metric: Vec<String>,
+    /// What is said of a metric over the seeds; csv and json say all
+    #[arg(long, value_delimiter = ',', default_value = "mean,std")]
+    stat: Vec<Stat>,
+    /// Arm to which the others' differences are shown: paired by seed, with a 95% bootstrap interval
+    #[arg(long, value_name = "ARM")]
+    baseline: Option<String>,
+    #[arg(long, default_value = "terminal")]
+    format: Format,
+    /// Write here instead of to the terminal
+    #[arg(short, long, value_name = "FILE")]
+    output: Option<PathBuf>,
+}
+
+#[derive(Clone, Copy, ValueEnum)]
+enum Format {
+    Terminal,
+    Markdown,
+    /// Tables for the package booktabs
+    Latex,
+    /// A line a group of runs and metric
+    Csv,
+    /// One self-contained page with plots
+    Html,
+    Json,
 }
 
 impl ReportArgs {
     pub fn execute(self) -> Result<i32> {
-        let records = scan(&self.folder)?;
+        let records = scan_all(&self.paths)?;
         if records.is_empty() {
-            bail!(Usage(format!("there are no runs below {}", self.folder.display())));
+            let given: Vec<String> = self.paths.iter().map(|path| path.display().to_string()).collect();
+            bail!(Usage(format!("there are no runs in {}", given.join(", "))));
         }
-        for method in methods::ALL {
-            let mine: Vec<&Record> = records.iter().filter(|r| r.method == method.name).collect();
-            if mine.is_empty() {
-                continue;
+        let sheets = sheets(&records, &self.metric, self.baseline.as_deref())?;
+        let text = match self.format {
+            Format::Terminal => report::terminal(&sheets, &self.stat),
+            Format::Markdown => report::markdown(&sheets, &self.stat),
+            Format::Latex => report::latex(&sheets, &self.stat),
+            Format::Csv => report::csv(&sheets)?,
+            Format::Html => report::html(&sheets, &self.stat)?,
+            Format::Json => report::json(&sheets)?,
+        };
+        match &self.output {
+            Some(path) => {
+                write_atomically(path, text.as_bytes())?;
+                println!("{}", path.display());
             }
-            let headline = || method.headline.iter().map(|m| m.to_string()).collect();
-            let metrics = if self.metric.is_empty() { headline() } else { self.metric.clone() };
-            println!("{}", grouped_table(&mine, &metrics));
-            for claim in Claims::parse(method.name, method.claims)?.paper {
-                println!(
-                    "paper {}: {}: {}: {} (baseline {})",
-                    claim.id, claim.setting, claim.metric, claim.paper, claim.baseline
-                );
-            }
+            None => print!("{text}"),
         }
         Ok(0)
     }

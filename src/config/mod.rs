@@ -68,16 +68,16 @@ impl Resolved {
     }
 }
 
+/// The section of the methods that are added to this one (`[with.NAME]`): theirs, not the method's own.
+pub const ADD_ONS: &str = "with";
+
 /// The typed sections of method `E`, checked.
 pub fn typed<E: Experiment>(sections: &Table) -> Result<E> {
-    let experiment: E = sections.clone().try_into()?;
+    let mut own = sections.clone();
+    own.remove(ADD_ONS);
+    let experiment: E = own.try_into()?;
     experiment.validate()?;
     Ok(experiment)
-}
-
-/// `Resolved::new`'s `check` for method `E`.
-pub fn fill_defaults<E: Experiment>(sections: &Table) -> Result<Table> {
-    Ok(Table::try_from(typed::<E>(sections)?)?)
 }
 
 /// `; did you mean X?`, or nothing.

@@ -46,6 +46,28 @@ impl Schema {
         Schema(root)
     }
 
+    /// The same with `[with.NAME]`: a table for each of the methods that can be added, with the fields of its `[method]`.
+    pub fn with_add_ons<'a>(mut self, sections: impl Iterator<Item = (&'a str, Schema)>) -> Schema {
+        let sections: Map<String, Json> = sections.map(|(name, section)| (name.to_owned(), section.0)).collect();
+        let names = sections.keys().map(String::as_str).collect::<Vec<_>>().join(", ");
+        self.0["properties"]["with"] = json!({
+            "type": "object",
+            "description": format!("Methods added to this one (--with): [with.NAME] holds the fields of NAME's [method]; NAME is one of {names}."),
+            "properties": sections,
+            "with": true,
+        });
+        self
+    }
+
+    /// The schema of the `[method]` table, without the method's name.
+    pub fn method_section(&self) -> Schema {
+        let mut section = self.property("method").unwrap_or_default();
+        if let Some(properties) = section.0["properties"].as_object_mut() {
+            properties.remove("name");
+        }
+        section
+    }
+
     /// The schema of a field of this table.
     pub fn property(&self, key: &str) -> Option<Schema> {
         self.0["properties"].get(key).map(|s| Schema(s.clone()))
@@ -256,7 +278,8 @@ impl Schema {
             let default =
                 field.get("default").filter(|d| path.is_empty() || !d.is_null()).or(default.and_then(|d| d.get(name)));
             let field = Schema(field.clone());
-            if field.is_table() && field.0.get("arms").is_none() && field.0.get("free").is_none() {
+            let one_line = ["arms", "free", "with"].iter().any(|mark| field.0.get(mark).is_some());
+            if field.is_table() && !one_line {
                 field.collect(&key, default, out);
             } else if !["arms", "method.name"].contains(&key.as_str()) {
                 let doc = field.0["description"].as_str().unwrap_or_default().replace('\n', " ");

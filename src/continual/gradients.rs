@@ -11,6 +11,7 @@ use super::flat;
 use super::series::Series;
 use crate::native;
 use crate::params::ParamId;
+use crate::report::plot::{Chart, Curve, columns};
 use crate::run::Run;
 use crate::train::{Doors, EpochEnd, Pass, Step, Terms};
 
@@ -22,9 +23,24 @@ pub struct GradientNorms {
     task: usize,
     /// a and b.
     weights: (f64, f64),
+    /// The parameters that are trained.
+    leaves: Vec<ParamId>,
     /// The gradient of the term `ce`.
     plasticity: Option<Tensor>,
     norms: Series,
+}
+
+/// plots/gradients.svg: both norms, task switches marked.
+pub fn draw(run: &Run) -> Result<()> {
+    let curve = |part: &str| -> Result<Curve> {
+        Ok(Curve { name: part.to_owned(), points: columns(run.folder(), "gradients", "step", part, None)? })
+    };
+    let curves = [curve("plasticity")?, curve("stability")?];
+    let tasks = columns(run.folder(), "gradients", "step", "task", None)?;
+    let switches: Vec<f64> = tasks.windows(2).filter(|pair| pair[0].1 < pair[1].1).map(|pair| pair[0].0).collect();
+    let title = "norm of the gradient's two parts";
+    let chart = Chart { title, x: "step", y: "norm", curves: &curves, dots: false, marks: &switches };
+    run.write("plots/gradients.svg", chart.svg()?.as_bytes())
 }
 
 #[derive(Serialize)]
@@ -35,9 +51,9 @@ struct NormsRow {
 }
 
 impl GradientNorms {
-    /// `task` is learnt from now on, with the weights a and b.
-    pub fn start(&mut self, task: usize, weights: (f64, f64)) {
-        (self.task, self.weights) = (task, weights);
+    /// `task` is learnt from now on, with the weights a and b; `leaves` are trained.
+    pub fn start(&mut self, task: usize, weights: (f64, f64), leaves: Vec<ParamId>) {
+        (self.task, self.weights, self.leaves) = (task, weights, leaves);
     }
 }
 
@@ -48,7 +64,7 @@ impl Doors for GradientNorms {
 
     fn loss(&mut self, step: &Step, _pass: &Pass, terms: &mut Terms) -> Result<()> {
         let ce = terms.get("ce").context("gradient norms need a loss term named ce")?;
-        let leaves: Vec<&Tensor> = step.store.trainable().iter().map(|&id| step.store.get(id)).collect();
+        let leaves: Vec<&Tensor> = self.leaves.iter().map(|&id| step.store.get(id)).collect();
         let grads = native::grad(ce, &leaves, true, false)?;
         self.plasticity = Some(flat::gradient(&grads, &leaves));
         Ok(())

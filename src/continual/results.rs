@@ -6,7 +6,7 @@ use serde::Serialize;
 use serde_json::json;
 
 use super::curves::{Curves, Gap, Trace};
-use super::metrics::AccuracyMatrix;
+use super::metrics::{AccuracyMatrix, mean};
 use crate::report::heat_map::HeatMap;
 use crate::report::plot::{Chart, Curve};
 use crate::run::{Run, Stamp, Summary};
@@ -101,7 +101,8 @@ impl Results {
         Ok(())
     }
 
-    /// plots/continual.svg: the accuracy on every task, task switches marked; plots/acc_matrix.svg.
+    /// plots/continual.svg: the accuracy on every task, task switches marked; plots/worst_case.svg: the mean over the tasks met
+    /// so far beside WC-ACC; plots/acc_matrix.svg.
     pub fn draw(&self, run: &Run, matrix: &AccuracyMatrix) -> Result<()> {
         let curve = |task: usize| Curve {
             name: format!("task {task}"),
@@ -117,6 +118,7 @@ impl Results {
             marks: &self.switches,
         };
         run.write("plots/continual.svg", chart.svg()?.as_bytes())?;
+        self.draw_worst_case(run)?;
         let rows: Vec<Vec<f64>> = (0..matrix.tasks())
             .map(|after| (0..matrix.tasks()).map(|on| 100.0 * matrix.get(after, on)).collect())
             .collect();
@@ -128,5 +130,23 @@ impl Results {
             span: (0.0, 100.0),
         };
         run.write("plots/acc_matrix.svg", map.svg()?.as_bytes())
+    }
+
+    fn draw_worst_case(&self, run: &Run) -> Result<()> {
+        let skipped = self.steps.len() - self.trace.curves().records();
+        let met = |row: &Vec<f64>| mean(row.iter().copied().filter(|a| !a.is_nan()).collect::<Vec<f64>>().into_iter());
+        let average = self.accuracies.iter().map(met).collect();
+        let worst = self.trace.worst_case();
+        let curve = |name: &str, values: Vec<f64>, steps: &[f64]| Curve {
+            name: name.to_owned(),
+            points: steps.iter().copied().zip(values).collect(),
+        };
+        let curves = [
+            curve("average over the tasks met so far", average, &self.steps),
+            curve("worst case (WC-ACC)", worst, &self.steps[skipped..]),
+        ];
+        let title = "average and worst-case accuracy";
+        let chart = Chart { title, x: "step", y: "accuracy", curves: &curves, dots: false, marks: &self.switches };
+        run.write("plots/worst_case.svg", chart.svg()?.as_bytes())
     }
 }

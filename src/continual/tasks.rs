@@ -15,10 +15,11 @@ use crate::run::Run;
 pub struct Tasks {
     pub stream: Stream,
     pub output: Output,
-    splits: Splits,
+    /// One for all tasks, or one a task.
+    splits: Vec<Splits>,
     augment: Augment,
     device: Device,
-    /// The whole test set of each task.
+    /// The whole test set of each task that is learnt.
     test: Vec<DeviceSet>,
 }
 
@@ -31,33 +32,75 @@ pub struct EvaluationSet {
 
 impl Tasks {
     /// Reads the data and splits them into tasks. A task without training or test samples is an error that names it.
-    pub fn load(run: &Run, data: &DataConfig, config: &StreamConfig) -> Result<Tasks> {
-        let splits = data::load(data, &run.data_root, &ProgressBar::hidden())?;
+    pub fn load(run: &mut Run, data: &DataConfig, config: &StreamConfig) -> Result<Tasks> {
+        let read = |data: &DataConfig| data::load(data, &run.data_root, &ProgressBar::hidden());
+        let of_domain = |domain: &String| -> Result<Splits> {
+            let path = data.path.as_ref().map(|path| path.join(domain));
+            read(&DataConfig { path, ..data.clone() }).with_context(|| format!("stream.domains: {domain}"))
+        };
+        let splits = match &config.domains[..] {
+            [] => vec![read(data)?],
+            domains => domains.iter().map(of_domain).collect::<Result<_>>()?,
+        };
+        if config.tune_tasks > 0 && data.val == 0 {
+            run.progress.warn("stream.tune_tasks without data.val: what is chosen is chosen by the test samples");
+        }
         Tasks::new(splits, data.augment.clone(), config, run.seed(), run.device)
     }
 
-    pub fn new(splits: Splits, augment: Augment, config: &StreamConfig, seed: u64, device: Device) -> Result<Tasks> {
-        let stream = config.stream(splits.classes().len(), seed)?;
+    /// `splits`: one data set for all tasks, or one of equal classes and shape for each. With `tune_tasks` the validation
+    /// samples, where there are any, stand for the test samples.
+    pub fn new(
+        mut splits: Vec<Splits>,
+        augment: Augment,
+        config: &StreamConfig,
+        seed: u64,
+        device: Device,
+    ) -> Result<Tasks> {
+        let first = splits.first().context("a stream needs a data set")?;
+        let (shape, classes) = (first.shape(), first.classes().to_vec());
+        for (task, other) in splits.iter().enumerate() {
+            ensure!(
+                other.shape() == shape && other.classes() == classes,
+                "task {task} has images {:?} of {} classes, task 0 has {shape:?} of {}: all domains must be alike",
+                other.shape(),
+                other.classes().len(),
+                classes.len()
+            );
+        }
+        let stream = config.stream(classes.len(), seed)?;
         let output = Output::new(&stream, config.columns, device);
+        let learnt = if config.tune_tasks > 0 { config.tune_tasks } else { stream.tasks() };
+        if config.tune_tasks > 0 {
+            splits.iter_mut().for_each(|splits| {
+                if let Some(val) = splits.val.take() {
+                    splits.test = val;
+                }
+            });
+        }
         let mut tasks = Tasks { stream, output, splits, augment, device, test: Vec::new() };
-        for task in 0..tasks.len() {
-            for (what, images) in [("training", &tasks.splits.train), ("test", &tasks.splits.test)] {
+        for task in 0..learnt {
+            for (what, images) in [("training", &tasks.split(task).train), ("test", &tasks.split(task).test)] {
                 let empty = tasks.samples(images, task)?.is_empty();
                 ensure!(!empty, "task {task} (labels {:?}) has no {what} samples", tasks.stream.columns(task));
             }
-            let samples = tasks.samples(&tasks.splits.test, task)?;
+            let samples = tasks.samples(&tasks.split(task).test, task)?;
             tasks.test.push(tasks.set(samples, &Augment::default())?);
         }
         Ok(tasks)
     }
 
-    /// T.
+    /// The tasks that are learnt: those of the stream, or the first ones with `tune_tasks`.
     pub fn len(&self) -> usize {
-        self.stream.tasks()
+        self.test.len()
     }
 
     pub fn is_empty(&self) -> bool {
         self.len() == 0
+    }
+
+    fn split(&self, task: usize) -> &Splits {
+        self.splits.get(task).unwrap_or(&self.splits[0])
     }
 
     fn samples(&self, images: &Images, task: usize) -> Result<Samples> {
@@ -68,13 +111,14 @@ impl Tasks {
     fn set(&self, samples: Samples, augment: &Augment) -> Result<DeviceSet> {
         let classes = (0..self.output.width()).map(|column| format!("column {column}")).collect();
         let images = Images { pixels: samples.pixels, labels: samples.labels, classes };
-        DeviceSet::new(&images, &self.splits.scale, augment, self.device)
+        // One network, one scale: that of the first domain.
+        DeviceSet::new(&images, &self.splits[0].scale, augment, self.device)
     }
 
     /// The training samples of these tasks together (of one, but for the joint upper bound). Made anew at each call: past
     /// tasks take no memory.
     pub fn train(&self, tasks: RangeInclusive<usize>) -> Result<DeviceSet> {
-        let parts = tasks.map(|task| self.samples(&self.splits.train, task)).collect::<Result<Vec<_>>>()?;
+        let parts = tasks.map(|task| self.samples(&self.split(task).train, task)).collect::<Result<Vec<_>>>()?;
         self.set(Samples::concat(&parts), &self.augment)
     }
 
@@ -86,7 +130,7 @@ impl Tasks {
     /// At most `most` test samples of each task, drawn once by the seed.
     pub fn evaluation_set(&self, most: usize, seed: u64) -> Result<EvaluationSet> {
         let chosen = |task: usize| -> Result<Samples> {
-            Ok(self.samples(&self.splits.test, task)?.subset(most, seed, &format!("evaluation samples {task}")))
+            Ok(self.samples(&self.split(task).test, task)?.subset(most, seed, &format!("evaluation samples {task}")))
         };
         let parts = (0..self.len()).map(chosen).collect::<Result<Vec<_>>>()?;
         let sizes = parts.iter().map(Samples::len).collect();
@@ -96,7 +140,7 @@ impl Tasks {
     /// The network of `arch` with a head for the whole stream, its initial values from the run's seed.
     pub fn network(&self, run: &Run, arch: &Arch) -> Result<Network> {
         let mut arch = arch.clone();
-        arch.fit_data(&self.splits.shape(), self.output.width())?;
+        arch.fit_data(&self.splits[0].shape(), self.output.width())?;
         Network::build(arch, run.seed(), self.device)
     }
 }

@@ -25,6 +25,8 @@ pub enum DataName {
     Cifar100,
     /// A folder of your own with one folder of jpg, png or webp images a class.
     Folder,
+    /// Images named in text files of your own, `path label` a line (Clothing1M, WebVision).
+    List,
 }
 
 impl DataName {
@@ -37,7 +39,13 @@ impl DataName {
             DataName::Cifar10 => "cifar10",
             DataName::Cifar100 => "cifar100",
             DataName::Folder => "folder",
+            DataName::List => "list",
         }
+    }
+
+    /// Whether it is a set of the user's own image files.
+    pub fn is_own(self) -> bool {
+        matches!(self, DataName::Folder | DataName::List)
     }
 }
 
@@ -82,12 +90,22 @@ pub enum Color {
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct DataConfig {
-    /// The set: digits, mnist, fashion-mnist, cifar10, cifar100 or folder. Default digits.
+    /// The set: digits, mnist, fashion-mnist, cifar10, cifar100, folder or list. Default digits.
     pub name: DataName,
     /// Where its files are, absolute or below the data root. Needed for name = "folder": a folder with one folder of images a
-    /// class, or with two such trees `train` and `test` (or `val`). Default: the set's usual folder in the data root.
+    /// class, or with two such trees `train` and `test` (or `val`); and for name = "list": the folder that the lists' paths
+    /// start in. Default: the set's usual folder in the data root.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub path: Option<PathBuf>,
+    /// name = "list": the list of the training images, `path label` a line. Default train.txt in data.path.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub list: Option<PathBuf>,
+    /// name = "list": the list of the test images. Default test.txt or val.txt in data.path; without one of them test images
+    /// are cut from the one list.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub test_list: Option<PathBuf>,
+    /// name = "list": use images with labels below this only (WebVision mini: 50), 0 = all. Default 0.
+    pub classes: usize,
     /// Training images, 0 = all that are left. Default 0.
     pub train: usize,
     /// Validation images, taken from the training part; 0 = no validation set. Default 0.
@@ -100,11 +118,11 @@ pub struct DataConfig {
     /// Every seed of the run has a split of its own: the run's seed is added to split_seed. Means over seeds then are means
     /// over test sets too, at the price that runs of different seeds are not tested on the same images. Default false.
     pub split_by_run_seed: bool,
-    /// Side in pixels images of a folder are resized to (shorter side scaled, centre cropped), 0..=1024; 0 = as they are, which
+    /// Side in pixels images of a folder or list are resized to (shorter side scaled, centre cropped), 0..=1024; 0 = as they are, which
     /// must then be the same for all. Default 0.
     #[schemars(range(min = 0, max = 1024))]
     pub image_size: u32,
-    /// Channels of a folder's images: auto (as the first image is), gray or rgb. Default auto.
+    /// Channels of a folder's or list's images: auto (as the first image is), gray or rgb. Default auto.
     pub color: Color,
     /// The 20 superclasses of cifar100 instead of its 100 classes. Default false.
     pub coarse: bool,
@@ -117,22 +135,34 @@ pub struct DataConfig {
 impl DataConfig {
     /// What can be said of the fields before a file is read.
     pub fn check(&self) -> Result<()> {
-        let (name, folder) = (self.name, self.name == DataName::Folder);
+        let (name, own) = (self.name, self.name.is_own());
         ensure!(
-            !folder || self.path.is_some(),
+            name != DataName::Folder || self.path.is_some(),
             "data.name = \"folder\" needs data.path, a folder with one folder of images a class"
         );
+        ensure!(
+            name != DataName::List || self.path.is_some(),
+            "data.name = \"list\" needs data.path, the folder that the paths in the lists start in"
+        );
+        for (field, given) in
+            [("list", self.list.is_some()), ("test_list", self.test_list.is_some()), ("classes", self.classes > 0)]
+        {
+            ensure!(name == DataName::List || !given, "data.{field} is for data.name = \"list\" only, not {name}");
+        }
         ensure!(
             name != DataName::Digits || self.path.is_none(),
             "data.path is set, but digits are compiled into the program; leave data.path out or choose another data.name"
         );
         ensure!(
-            folder || self.image_size == 0,
-            "data.image_size = {} is for data.name = \"folder\" only, not {name}",
+            own || self.image_size == 0,
+            "data.image_size = {} is for data.name = \"folder\" and \"list\" only, not {name}",
             self.image_size
         );
         ensure!(self.image_size <= 1024, "data.image_size = {} must be at most 1024", self.image_size);
-        ensure!(folder || self.color == Color::Auto, "data.color is for data.name = \"folder\" only, not {name}");
+        ensure!(
+            own || self.color == Color::Auto,
+            "data.color is for data.name = \"folder\" and \"list\" only, not {name}"
+        );
         ensure!(
             name == DataName::Cifar100 || !self.coarse,
             "data.coarse = true is for data.name = \"cifar100\" only, not {name}"
@@ -175,6 +205,8 @@ mod tests {
     fn fields_of_other_sets_are_refused_by_name() {
         let refused = |text: &str| toml::from_str::<DataConfig>(text).unwrap().check().unwrap_err().to_string();
         assert!(refused("name = \"folder\"").contains("needs data.path"));
+        assert!(refused("name = \"list\"").contains("needs data.path"));
+        assert!(refused("classes = 3").contains("data.classes is for data.name = \"list\""));
         assert!(refused("path = \"x\"").contains("compiled into the program"));
         assert!(refused("image_size = 16").contains("data.image_size = 16"));
         assert!(refused("name = \"mnist\"\ncolor = \"rgb\"").contains("data.color"));
@@ -184,7 +216,7 @@ mod tests {
 
     #[test]
     fn names_are_those_of_the_file() {
-        for name in ["digits", "mnist", "fashion-mnist", "cifar10", "cifar100", "folder"] {
+        for name in ["digits", "mnist", "fashion-mnist", "cifar10", "cifar100", "folder", "list"] {
             let config: DataConfig = toml::from_str(&format!("name = \"{name}\"")).unwrap();
             assert_eq!(config.name.to_string(), name);
         }

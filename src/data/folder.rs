@@ -19,10 +19,20 @@ pub(super) fn parts(path: &Path) -> Option<(PathBuf, PathBuf)> {
 
 /// Reads the tree below `path`, decoding on all cores. `size` is the side images are resized to, 0 = as they are.
 pub(super) fn read(path: &Path, size: u32, color: Color, bar: &ProgressBar) -> Result<Images> {
-    let Tree { classes, files } = list(path)?;
-    let Some((first, _)) = files.first() else {
-        bail!("{} has class folders ({}), but no jpg, png or webp images in them", path.display(), classes.join(", "));
-    };
+    let tree = list(path)?;
+    ensure!(
+        !tree.files.is_empty(),
+        "{} has class folders ({}), but no jpg, png or webp images in them",
+        path.display(),
+        tree.classes.join(", ")
+    );
+    decode_all(tree, path, size, color, bar)
+}
+
+/// Reads the images of a tree that is not empty; `path` is what it came from.
+pub(super) fn decode_all(tree: Tree, path: &Path, size: u32, color: Color, bar: &ProgressBar) -> Result<Images> {
+    let Tree { classes, files } = tree;
+    let (first, _) = files.first().with_context(|| format!("{} names no images", path.display()))?;
     progress::count(bar, path.display().to_string(), files.len());
     let sample = decode(first, size)?;
     let gray = match color {
@@ -61,10 +71,10 @@ pub(super) fn read(path: &Path, size: u32, color: Color, bar: &ProgressBar) -> R
     Images::new(&pixels, [channels as i64, height.into(), width.into()], &labels, classes, path.display())
 }
 
-/// What lies below a folder: the classes, and every image with the number of its class.
-struct Tree {
-    classes: Vec<String>,
-    files: Vec<(PathBuf, i64)>,
+/// The classes, and every image with the number of its class.
+pub(super) struct Tree {
+    pub classes: Vec<String>,
+    pub files: Vec<(PathBuf, i64)>,
 }
 
 fn list(path: &Path) -> Result<Tree> {

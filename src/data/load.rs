@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use tch::Device;
 
 use super::cifar::{self, Labels};
+use super::list::{self, Lists};
 use super::{
     Augment, Color, DataConfig, DataName, DeviceSet, Images, PixelScale, class_names, digits, download, folder, idx,
     progress, split,
@@ -100,6 +101,7 @@ fn read(config: &DataConfig, root: &Path, bar: &ProgressBar) -> Result<Source> {
             cifar(&place, &["train.bin".to_owned()], "test.bin", label, list, bar)
         }
         DataName::Folder => class_folders(config, &place.folder, bar),
+        DataName::List => lists(config, &place.folder, bar),
     }
 }
 
@@ -137,13 +139,35 @@ fn class_folders(config: &DataConfig, path: &Path, bar: &ProgressBar) -> Result<
         return Ok(Source::Whole(folder::read(path, size, config.color, bar)?));
     };
     let train = folder::read(&train, size, config.color, bar)?;
-    let color = if train.shape()[0] == 1 { Color::Gray } else { Color::Rgb };
-    let test = folder::read(&test, size, color, bar)?;
+    let test = folder::read(&test, size, color_of(&train), bar)?;
     if train.classes != test.classes {
         let (ours, theirs) = (train.classes.join(", "), test.classes.join(", "));
         bail!("{}: training classes are {ours}, but test classes are {theirs}", path.display());
     }
     same_shape(train, test, path)
+}
+
+/// The color that other images of the set are to be read as.
+fn color_of(train: &Images) -> Color {
+    if train.shape()[0] == 1 { Color::Gray } else { Color::Rgb }
+}
+
+fn lists(config: &DataConfig, path: &Path, bar: &ProgressBar) -> Result<Source> {
+    let found = Lists::find(path, config.list.as_deref(), config.test_list.as_deref())?;
+    let (size, classes) = (config.image_size, config.classes);
+    // Both lists are checked before the first image is decoded.
+    let paths: Vec<&PathBuf> = [&found.train].into_iter().chain(&found.test).collect();
+    let files = paths.iter().map(|list| list::read(list, path, classes)).collect::<Result<Vec<_>>>()?;
+    let mut trees = list::trees(files, classes).into_iter().zip(paths);
+    let (train, list) = trees.next().context("a training list")?;
+    let train = folder::decode_all(train, list, size, config.color, bar)?;
+    match trees.next() {
+        Some((test, list)) => {
+            let test = folder::decode_all(test, list, size, color_of(&train), bar)?;
+            same_shape(train, test, path)
+        }
+        None => Ok(Source::Whole(train)),
+    }
 }
 
 fn same_shape(train: Images, test: Images, path: &Path) -> Result<Source> {
@@ -201,6 +225,24 @@ mod tests {
 
     fn config(text: &str) -> DataConfig {
         toml::from_str(text).unwrap()
+    }
+
+    #[test]
+    fn images_of_two_lists_share_their_classes() {
+        let folder = TempDir::new().unwrap();
+        for (i, value) in [(0u8, 10u8), (1, 20), (2, 30)] {
+            let image = image::RgbImage::from_pixel(4, 4, image::Rgb([value, value, value + 1]));
+            image.save(folder.path().join(format!("{i}.png"))).unwrap();
+        }
+        std::fs::write(folder.path().join("noisy.txt"), "0.png 2\n1.png 0\n2.png 5\n").unwrap();
+        std::fs::write(folder.path().join("val.txt"), "1.png 1\n").unwrap();
+        let text = "name = \"list\"\npath = \".\"\nlist = \"noisy.txt\"\nclasses = 4\nimage_size = 2";
+        let splits = quietly(&config(text), folder.path()).unwrap();
+        assert_eq!(splits.classes(), ["0", "1", "2", "3"]);
+        assert_eq!(splits.shape(), [3, 2, 2]);
+        assert_eq!(Vec::<i64>::try_from(&splits.train.labels).unwrap(), [2, 0]);
+        assert_eq!(Vec::<i64>::try_from(&splits.test.labels).unwrap(), [1]);
+        assert_eq!(splits.test.pixels.int64_value(&[0, 2, 0, 0]), 21);
     }
 
     fn idx_file(path: PathBuf, shape: &[u32], values: &[u8]) {

@@ -14,6 +14,7 @@ mod folder;
 mod gray;
 mod idx;
 mod images;
+mod list;
 mod load;
 pub mod mixup;
 pub mod noise;

@@ -40,7 +40,7 @@ impl PixelScale {
             (Normalize::Dataset, DataName::Cifar100) => {
                 statistics(&[0.5071, 0.4865, 0.4409], &[0.2673, 0.2564, 0.2762])
             }
-            (Normalize::Dataset, DataName::Folder) => PixelScale::measured(train),
+            (Normalize::Dataset, DataName::Folder | DataName::List) => PixelScale::measured(train),
         })
     }
 

@@ -1,14 +1,18 @@
 //! The methods, each under one verb. A method is found by its file name; adding one touches its file, its experiments folder
 //! and one line of [`ALL`].
 
+mod add_on;
 pub mod continual;
 pub mod distill;
+mod drive;
 pub mod hpo;
 pub mod prune;
 mod resolve;
 pub mod train;
 
-pub use resolve::resolve_arms;
+pub use add_on::{AddOn, AddOns, Maker, layer as add_on_layer};
+pub use drive::drive;
+pub use resolve::{lay_arms, resolve_arms};
 
 use anyhow::{Result, bail};
 use std::sync::OnceLock;
@@ -106,6 +110,13 @@ pub trait Definition {
     /// The keys of the summary that a table of runs shows.
     const HEADLINE: &'static [&'static str];
     const OPS: &'static [Op];
+    /// How `--with` adds it to the training of another method; None: it cannot be added.
+    const ADD_ON: Option<Maker> = None;
+
+    /// Refuses an experiment to whose training no method can be added (`--with`), and says why.
+    fn takes_add_ons(_experiment: &Self::Experiment) -> Result<()> {
+        bail!("it does not train in the common loop")
+    }
 
     fn run(experiment: Self::Experiment, run: &mut Run) -> Result<Summary>;
 }
@@ -121,6 +132,7 @@ pub struct Method {
     pub claims: &'static str,
     pub headline: &'static [&'static str],
     pub ops: &'static [Op],
+    pub add_on: Option<Maker>,
     pub schema: fn() -> Schema,
     /// Checks the sections of a file and fills in defaults.
     pub check: fn(&Table) -> Result<Table>,
@@ -139,9 +151,10 @@ impl Method {
             claims: D::CLAIMS,
             headline: D::HEADLINE,
             ops: D::OPS,
-            schema: Schema::of::<D::Experiment>,
-            check: config::fill_defaults::<D::Experiment>,
-            run: |run| D::run(config::typed(&run.config.sections.clone())?, run),
+            add_on: D::ADD_ON,
+            schema: add_on::schema::<D>,
+            check: add_on::check::<D>,
+            run: |run| D::run(config::typed(&run.config.sections)?, run),
         }
     }
 

@@ -10,7 +10,7 @@ use super::encoder::{Encoder, EncoderConfig};
 use super::lenet5::{Lenet5, Lenet5Arch};
 use super::mlp::{Mlp, MlpArch};
 use super::mobilenet_v1::{MobilenetV1, MobilenetV1Arch};
-use super::resnet::{CifarResnetArch, Resnet, ResnetArch};
+use super::resnet::{CifarResnetArch, Resnet, Resnet50, Resnet50Arch, ResnetArch};
 use super::vgg16_bn::{Vgg16Bn, Vgg16BnArch};
 use crate::params::{Builder, Init, ParamStore};
 
@@ -50,6 +50,7 @@ pub enum Arch {
     CifarResnet(CifarResnetArch),
     Resnet18(ResnetArch),
     Resnet34(ResnetArch),
+    Resnet50(Resnet50Arch),
     Vgg16Bn(Vgg16BnArch),
     MobilenetV1(MobilenetV1Arch),
     Decoder(DecoderConfig),
@@ -74,6 +75,7 @@ impl Arch {
             Arch::Lenet5(a) => (&mut a.input, &mut a.classes),
             Arch::CifarResnet(a) => (&mut a.input, &mut a.classes),
             Arch::Resnet18(a) | Arch::Resnet34(a) => (&mut a.input, &mut a.classes),
+            Arch::Resnet50(a) => (&mut a.input, &mut a.classes),
             Arch::Vgg16Bn(a) => (&mut a.input, &mut a.classes),
             Arch::MobilenetV1(a) => (&mut a.input, &mut a.classes),
             // Its classes are tokens.
@@ -96,6 +98,7 @@ impl Arch {
             Arch::Lenet5(a) => a.init,
             Arch::CifarResnet(a) => a.init,
             Arch::Resnet18(a) | Arch::Resnet34(a) => a.init,
+            Arch::Resnet50(a) => a.init,
             Arch::Vgg16Bn(a) => a.init,
             Arch::MobilenetV1(a) => a.init,
             // Transformers start from their own `initializer_range`.
@@ -116,6 +119,7 @@ impl Arch {
             Arch::CifarResnet(a) => Box::new(Resnet::new(&mut b, self.clone(), a.layout()?)?),
             Arch::Resnet18(a) => Box::new(Resnet::new(&mut b, self.clone(), a.layout([2, 2, 2, 2]))?),
             Arch::Resnet34(a) => Box::new(Resnet::new(&mut b, self.clone(), a.layout([3, 4, 6, 3]))?),
+            Arch::Resnet50(a) => Box::new(Resnet50::new(&mut b, a)?),
             Arch::Vgg16Bn(a) => Box::new(Vgg16Bn::new(&mut b, a)?),
             Arch::MobilenetV1(a) => Box::new(MobilenetV1::new(&mut b, a)?),
             Arch::Decoder(a) => Box::new(Decoder::new(&mut b, a)?),
@@ -164,8 +168,18 @@ mod tests {
 
     #[test]
     fn every_name_reads_back_and_refuses_unknown_fields() {
-        let names =
-            ["mlp", "lenet5", "cifar-resnet", "resnet18", "resnet34", "vgg16-bn", "mobilenet-v1", "decoder", "encoder"];
+        let names = [
+            "mlp",
+            "lenet5",
+            "cifar-resnet",
+            "resnet18",
+            "resnet34",
+            "resnet50",
+            "vgg16-bn",
+            "mobilenet-v1",
+            "decoder",
+            "encoder",
+        ];
         for name in names {
             let arch: Arch = serde_json::from_str(&format!(r#"{{"name": "{name}"}}"#)).unwrap();
             let text = serde_json::to_string(&arch).unwrap();

@@ -25,7 +25,7 @@ pub use lenet5::Lenet5Arch;
 pub use mlp::MlpArch;
 pub use mobilenet_v1::MobilenetV1Arch;
 pub use ops::OPS;
-pub use resnet::{CifarResnetArch, ResnetArch};
+pub use resnet::{CifarResnetArch, Resnet50Arch, ResnetArch};
 pub use vgg16_bn::Vgg16BnArch;
 
 use anyhow::{Context, Result};

@@ -4,6 +4,7 @@
 
 mod autocast;
 mod autograd;
+mod compand;
 mod device;
 mod draw;
 pub mod foreach;
@@ -13,6 +14,7 @@ mod numerics;
 
 pub use autocast::Autocast;
 pub use autograd::{grad, vjp};
+pub use compand::compand;
 pub use device::{peak_memory, reset_peak_memory, synchronize};
 pub use draw::{draw_normal, draw_uniform};
 pub use generator::{generator_state, set_generator_state};

@@ -58,7 +58,9 @@ mod tests {
     use super::*;
     use crate::models::resnet::{BlockKind, ShortcutKind};
     use crate::models::testing::{images, random_network};
-    use crate::models::{Arch, CifarResnetArch, Lenet5Arch, MlpArch, MobilenetV1Arch, ResnetArch, Vgg16BnArch};
+    use crate::models::{
+        Arch, CifarResnetArch, Lenet5Arch, MlpArch, MobilenetV1Arch, Resnet50Arch, ResnetArch, Vgg16BnArch,
+    };
     use crate::params::channels::ChannelGroup;
     use crate::rng::stream;
     use rand::{Rng, RngExt};
@@ -85,6 +87,16 @@ mod tests {
             (Arch::Resnet18(resnet(BlockKind::Basic)), small),
             (Arch::Resnet18(resnet(BlockKind::Preact)), small),
             (Arch::Resnet34(resnet(BlockKind::Basic)), small),
+            (
+                Arch::Resnet50(Resnet50Arch {
+                    input: big,
+                    classes,
+                    stem: 3,
+                    widths: vec![8, 12, 8, 16],
+                    ..Default::default()
+                }),
+                big,
+            ),
             (Arch::Vgg16Bn(Vgg16BnArch { input: big, classes, widths, ..Vgg16BnArch::default() }), big),
             (Arch::MobilenetV1(MobilenetV1Arch { input: small, classes, widths: mobile, ..Default::default() }), small),
         ]

@@ -1,6 +1,7 @@
 //! Reads the run folders below a results tree.
 
 use anyhow::{Context, Result};
+use rayon::prelude::*;
 use serde_json::{Map, Value};
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -43,6 +44,11 @@ impl Record {
             value => value.as_f64(),
         }
     }
+
+    /// When the run began, as text that sorts.
+    pub fn started(&self) -> &str {
+        self.record.get("started").and_then(Value::as_str).unwrap_or_default()
+    }
 }
 
 /// All runs below `folder` (or `folder` itself, if it is one), sorted by path.
@@ -51,11 +57,22 @@ pub fn scan(folder: &Path) -> Result<Vec<Record>> {
         return Ok(vec![record]);
     }
     let entries = fs::read_dir(folder).with_context(|| format!("cannot read {}", folder.display()))?;
-    let mut folders: Vec<PathBuf> = entries.flatten().map(|e| e.path()).filter(|p| p.is_dir()).collect();
+    // Without a further look at the disk: the kind of an entry comes with its name.
+    let is_folder = |e: &fs::DirEntry| e.file_type().is_ok_and(|kind| kind.is_dir() || kind.is_symlink());
+    let mut folders: Vec<PathBuf> = entries.flatten().filter(is_folder).map(|e| e.path()).collect();
+    folders.retain(|path| path.is_dir());
     folders.sort();
-    let mut found = Vec::new();
-    for inner in folders {
-        found.extend(scan(&inner)?);
+    let found: Vec<Vec<Record>> = folders.par_iter().map(|inner| scan(inner)).collect::<Result<_>>()?;
+    Ok(found.into_iter().flatten().collect())
+}
+
+/// The runs below any of the folders, each once.
+pub fn scan_all(folders: &[PathBuf]) -> Result<Vec<Record>> {
+    let mut records: Vec<Record> = Vec::new();
+    for folder in folders {
+        records.extend(scan(folder)?);
     }
-    Ok(found)
+    let mut seen = std::collections::HashSet::new();
+    records.retain(|record| seen.insert(record.folder.canonicalize().unwrap_or_else(|_| record.folder.clone())));
+    Ok(records)
 }

@@ -24,12 +24,24 @@ impl Sample {
         self.std().map(|s| s / (self.n() as f64).sqrt())
     }
 
-    /// `0.953 +- 0.004`, or just the value.
-    pub fn show(&self) -> String {
-        match self.std() {
-            Some(std) => format!("{} +- {}", number(self.mean()), number(std)),
-            None => number(self.mean()),
+    /// The middle value; of an even number the mean of the middle two.
+    pub fn median(&self) -> f64 {
+        let mut sorted = self.0.clone();
+        sorted.sort_by(f64::total_cmp);
+        let n = sorted.len();
+        match n {
+            0 => f64::NAN,
+            n if n % 2 == 1 => sorted[n / 2],
+            n => (sorted[n / 2 - 1] + sorted[n / 2]) / 2.0,
         }
+    }
+
+    pub fn min(&self) -> f64 {
+        self.0.iter().copied().fold(f64::NAN, f64::min)
+    }
+
+    pub fn max(&self) -> f64 {
+        self.0.iter().copied().fold(f64::NAN, f64::max)
     }
 }
 
@@ -45,6 +57,21 @@ pub fn precise(x: f64) -> String {
         text
     } else {
         text.trim_end_matches('0').trim_end_matches('.').to_owned()
+    }
+}
+
+/// A number with the digits after the point that two digits of its spread have.
+pub fn beside(x: f64, spread: f64) -> String {
+    let whole = |x: f64| if x.abs() < 1e15 { format!("{x:.0}") } else { format!("{x:.3e}") };
+    if spread == 0.0 || !spread.is_finite() {
+        return number(x);
+    }
+    let places = 1 - spread.log10().floor() as i32;
+    match places {
+        ..=0 => whole(x),
+        1..=6 => format!("{x:.0$}", places as usize),
+        _ if x.abs() >= 1e-3 => format!("{x:.6}"),
+        _ => format!("{x:.1e}"),
     }
 }
 
@@ -77,5 +104,9 @@ mod tests {
         assert_eq!(precise(0.9999999), "1");
         assert_eq!(number(26.0), "26");
         assert_eq!(number(1.5e-7), "1.500e-7");
+        assert_eq!((sample.median(), sample.min(), sample.max()), (2.5, 1.0, 4.0));
+        assert_eq!(Sample(vec![3.0, 1.0, 2.0]).median(), 2.0);
+        let shown = [(0.96213, 0.00544), (1234.5, 180.0), (3.3e-4, 0.0181), (2.5e-8, 1e-9), (0.25, 1e-9)];
+        assert_eq!(shown.map(|(x, s)| beside(x, s)), ["0.9621", "1234", "0.000", "2.5e-8", "0.250000"]);
     }
 }

@@ -63,7 +63,7 @@ fn quartiles(numbers: &[f64]) -> Vec<usize> {
 #[cfg(test)]
 mod tests {
     use super::super::journal::Event;
-    use super::super::{Header, Mode, Owner, Pruner, Sampler, Space};
+    use super::super::{Header, Mode, Owner, Pruner, Sampler, Space, Spent};
     use super::*;
 
     #[test]
@@ -77,8 +77,8 @@ mod tests {
         for trial in 0..200 {
             let params = sampler.next(&study).unwrap().unwrap();
             let value = params["x"].as_f64().unwrap();
-            study.apply(&Event::Created { trial, params, owner: Owner::this() }, 0.0).unwrap();
-            study.apply(&Event::Done { trial, value }, 0.0).unwrap();
+            study.apply(&Event::Created { trial, params, owner: Owner::this() }).unwrap();
+            study.apply(&Event::Done { trial, value, spent: Spent::default() }).unwrap();
         }
         let found = importance(&study).unwrap();
         assert!(found.shares[0].1 > 0.9 && found.shares[1].1 < 0.1, "{found:?}");

@@ -17,8 +17,8 @@ mod study;
 mod tpe;
 
 pub use importance::{Importance, importance};
-pub use journal::{Event, Journal};
+pub use journal::{Event, Journal, Report};
 pub use pruner::Pruner;
 pub use sampler::Sampler;
 pub use space::{Dimension, Params, Space};
-pub use study::{Header, Mode, Owner, State, Study, Trial};
+pub use study::{Header, Mode, Owner, Spent, State, Study, Trial};

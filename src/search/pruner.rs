@@ -16,6 +16,7 @@ pub enum Pruner {
     /// When its best value so far is worse than the median of the finished trials' best values up to the same step.
     Median {
         /// No trial is stopped before this step.
+        #[serde(default)]
         warmup: u64,
     },
     /// Asynchronous successive halving: at rungs min_steps, min_steps eta, ... <= max_steps only the best 1/eta of the values
@@ -26,8 +27,13 @@ pub enum Pruner {
         /// R: steps of a whole trial.
         max_steps: u64,
         /// 3 or 4.
+        #[serde(default = "three")]
         eta: u64,
     },
+}
+
+fn three() -> u64 {
+    3
 }
 
 /// Finished trials the median needs.
@@ -99,7 +105,7 @@ fn asha_stops(study: &Study, trial: usize, min_steps: u64, max_steps: u64, eta: 
 #[cfg(test)]
 mod tests {
     use super::super::journal::Event;
-    use super::super::study::{Header, Mode, Owner};
+    use super::super::study::{Header, Mode, Owner, Spent};
     use super::super::{Sampler, Space};
     use super::*;
 
@@ -113,16 +119,16 @@ mod tests {
         let trial = study.trials.len();
         let params = study.header.sampler.next(study).unwrap().unwrap();
         let owner = Owner { host: "here".into(), pid: 1 };
-        let apply = |study: &mut Study, event: Event| study.apply(&event, 0.0).unwrap();
+        let apply = |study: &mut Study, event: Event| study.apply(&event).unwrap();
         apply(study, Event::Created { trial, params, owner });
         for step in 1..=steps {
             apply(study, Event::Report { trial, step, value: curve(step) });
             if study.header.pruner.stops(study, trial) {
-                apply(study, Event::Pruned { trial });
+                apply(study, Event::Pruned { trial, spent: Spent::default() });
                 return step;
             }
         }
-        apply(study, Event::Done { trial, value: curve(steps) });
+        apply(study, Event::Done { trial, value: curve(steps), spent: Spent::default() });
         steps
     }
 

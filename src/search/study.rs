@@ -58,7 +58,8 @@ impl Header {
     }
 }
 
-/// The process that runs a trial.
+/// The process that began a trial, for whoever reads the journal: whether it still lives is told by the lock of the study's
+/// folder, which the system drops when it dies, not by its number, which another process may have by now.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Owner {
     pub host: String,
@@ -84,8 +85,17 @@ pub struct Trial {
     pub state: State,
     /// (step, value), as reported.
     pub reports: Vec<(u64, f64)>,
-    /// When it was last heard of, seconds since 1970.
-    pub heard: f64,
+    /// What it had cost when it was over.
+    pub spent: Option<Spent>,
+}
+
+/// The two axes searches are compared on.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Spent {
+    /// Of the study's work when the trial was over.
+    pub seconds: f64,
+    /// Units of work of the trial alone.
+    pub units: f64,
 }
 
 impl Trial {
@@ -101,6 +111,11 @@ impl Trial {
     pub fn is_done(&self) -> bool {
         matches!(self.state, State::Done(_))
     }
+
+    fn end(&mut self, state: State, spent: Spent) {
+        self.state = state;
+        self.spent = Some(spent);
+    }
 }
 
 /// The header and all trials, by number.
@@ -115,21 +130,20 @@ impl Study {
         Study { header, trials: Vec::new() }
     }
 
-    /// Takes in one event at `time`. An event that does not fit the trials so far is an error.
-    pub fn apply(&mut self, event: &Event, time: f64) -> Result<()> {
+    /// Takes in one event. An event that does not fit the trials so far is an error.
+    pub fn apply(&mut self, event: &Event) -> Result<()> {
         if let Event::Created { trial, params, owner } = event {
             ensure!(*trial == self.trials.len(), "trial {trial} is created, but {} is next", self.trials.len());
             let state = State::Running(owner.clone());
-            self.trials.push(Trial { params: params.clone(), state, reports: Vec::new(), heard: time });
+            self.trials.push(Trial { params: params.clone(), state, reports: Vec::new(), spent: None });
             return Ok(());
         }
         let trials = self.trials.len();
         let number = event.trial();
         ensure!(number < trials, "trial {number} is named, but there are {trials}");
         let trial = &mut self.trials[number];
-        trial.heard = time;
         match event {
-            Event::Created { .. } | Event::Heartbeat { .. } => {}
+            Event::Created { .. } => {}
             Event::Report { step, value, .. } => {
                 // A trial that goes on from a checkpoint reports some steps again.
                 while trial.reports.last().is_some_and(|(last, _)| last >= step) {
@@ -137,9 +151,9 @@ impl Study {
                 }
                 trial.reports.push((*step, *value));
             }
-            Event::Done { value, .. } => trial.state = State::Done(*value),
-            Event::Pruned { .. } => trial.state = State::Pruned,
-            Event::Failed { reason, .. } => trial.state = State::Failed(reason.clone()),
+            Event::Done { value, spent, .. } => trial.end(State::Done(*value), *spent),
+            Event::Pruned { spent, .. } => trial.end(State::Pruned, *spent),
+            Event::Failed { reason, spent, .. } => trial.end(State::Failed(reason.clone()), *spent),
             Event::Interrupted { .. } => trial.state = State::Interrupted,
             Event::Restarted { owner, .. } => trial.state = State::Running(owner.clone()),
         }

@@ -132,6 +132,12 @@ pub trait Doors {
         self.view(store, view);
     }
 
+    /// Whether the network learns as it is evaluated: with its running statistics, which stay as they are, and without
+    /// dropout. For learners on frozen features.
+    fn eval_mode(&self) -> bool {
+        false
+    }
+
     /// Changes the batch: mixes, noises, augments.
     fn batch(&mut self, _step: &Step, _batch: &mut Batch) {}
 

@@ -223,7 +223,7 @@ impl<'a> Trainer<'a> {
 
     fn forward(&self, view: &View, x: &Tensor, doors: &[&mut dyn Doors]) -> Result<Tensor> {
         let taps = DoorTaps(doors);
-        let mut cx = Cx::train(view);
+        let mut cx = if doors.iter().any(|d| d.eval_mode()) { Cx::eval(view) } else { Cx::train(view) };
         if doors.iter().any(|d| d.taps()) {
             cx = cx.with_taps(&taps);
         }

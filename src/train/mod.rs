@@ -25,5 +25,5 @@ pub use evaluate::{Evaluation, batch_size, evaluate, logits};
 pub use fit::{Fit, Outcome, Trainer, eval_view, fit, view};
 pub use optimizer::{Optimizer, OptimizerConfig, OptimizerKind, ParamGroup};
 pub use schedule::{Clock, ScheduleConfig, ScheduleKind};
-pub use setup::{Supervised, build_network, build_network_with, evaluated, load_data, load_weights};
+pub use setup::{Supervised, build_network, build_network_with, evaluated, load_data, load_pretrained, load_weights};
 pub use source::{Shuffled, Source};

@@ -2,11 +2,14 @@
 
 use anyhow::Result;
 use indicatif::ProgressBar;
+use std::collections::HashMap;
 use std::path::Path;
+use tch::Tensor;
 
 use super::{Doors, Fit, Outcome, ParamGroup, Shuffled, TrainConfig, fit};
 use crate::data::{self, DataConfig, DeviceSet, DeviceSplits};
 use crate::models::{Arch, Network, checkpoint};
+use crate::params::file::{self, TensorFile};
 use crate::run::{Run, Stamp};
 
 /// Loads the data set and puts it on the run's device.
@@ -36,6 +39,23 @@ pub fn load_weights(net: &Network, path: &Path) -> Result<()> {
     checkpoint::load_tensors(path, &net.store)
 }
 
+/// Fills a network from the file of a network of the same body, trained on other classes perhaps: a last layer of another
+/// shape is left as it is. `parts` are the prefixes under which `net` holds the body, `""` for an ordinary network.
+pub fn load_pretrained(net: &Network, parts: &[String], path: &Path) -> Result<()> {
+    let given = file::read(path)?;
+    let copies = parts
+        .iter()
+        .flat_map(|part| given.tensors.iter().map(move |(name, t)| (net.store.own_name(&format!("{part}{name}")), t)));
+    let classifier: HashMap<&str, &Tensor> =
+        net.model.classifier().into_iter().map(|id| (net.store.name(id), net.store.get(id))).collect();
+    let fitting = |(name, tensor): (String, &Tensor)| {
+        let own = classifier.get(name.as_str()).filter(|own| own.size() != tensor.size());
+        (name, own.map_or_else(|| tensor.shallow_clone(), |own| own.detach()))
+    };
+    let tensors = copies.map(fitting).collect();
+    net.store.load(&TensorFile { tensors, metadata: given.metadata.clone() }, path)
+}
+
 /// The sets evaluated during training, by name: `test` and, if there is one, `val`.
 pub fn evaluated(data: &DeviceSplits) -> Vec<(&'static str, &DeviceSet)> {
     let mut sets = vec![("test", &data.test)];
@@ -63,5 +83,32 @@ impl Supervised<'_> {
         let sets = evaluated(self.data);
         let Supervised { phase, net, config, groups, start, .. } = self;
         fit(Fit { phase, net, source: &mut source, evaluate: &sets, config, groups, start }, doors, run)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::models::MlpArch;
+    use tch::Device;
+
+    fn net(classes: i64, hidden: i64, seed: u64) -> Network {
+        let arch = MlpArch { inputs: 4, hidden: vec![hidden], classes, ..MlpArch::default() };
+        Network::build(Arch::Mlp(arch), seed, Device::Cpu).unwrap()
+    }
+
+    #[test]
+    fn pretrained_weights_fill_all_but_a_classifier_of_other_classes() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("body.safetensors");
+        let source = net(9, 5, 1);
+        checkpoint::save(&path, &source.arch, &source.store).unwrap();
+        let (ours, untouched) = (net(3, 5, 2), net(3, 5, 2));
+        load_pretrained(&ours, &[String::new()], &path).unwrap();
+        let of = |net: &Network, name: &str| net.store.get(net.store.find(name).unwrap()).detach();
+        assert_eq!(of(&ours, "fc1.weight"), of(&source, "fc1.weight"));
+        assert_eq!(of(&ours, "fc2.weight"), of(&untouched, "fc2.weight"));
+        let message = load_pretrained(&net(3, 6, 2), &[String::new()], &path).unwrap_err().to_string();
+        assert!(message.contains("fc1.") && message.contains("body.safetensors"), "{message}");
     }
 }

@@ -2,37 +2,22 @@
 //! 2023.
 //!
 //! An evaluation protocol: test all seen tasks after every training iteration instead of only at task ends. Right after
-//! a task switch the accuracy on old tasks collapses and recovers, whatever protects them. The per-iteration metrics
-//! are in [`crate::continual::curves`]; here are the learners they are run on:
+//! a task switch the accuracy on old tasks collapses and recovers, whatever protects them:
 //!
-//! | file | learner | what it adds to the cross entropy of the current batch |
-//! |---|---|---|
-//! | [`er`] | experience replay | alpha CE(new) + (1 - alpha) CE(memory) |
-//! | [`gem`] | gradient episodic memory | the gradient is projected so that no old task's loss rises |
-//! | [`agem`] | averaged GEM | the same against one memory batch |
-//! | [`ewc`] | online elastic weight consolidation | lambda sum F (theta - theta*)^2 |
-//! | [`lwf`] | learning without forgetting | alpha KD from the model after the last task |
-//! | [`si`] | synaptic intelligence | c sum Omega (theta - theta*)^2 |
-//! | [`finetune`] | nothing, the current task's columns only, or all data so far | - |
+//! gap_i = A(E_i, f at the switch) - min over the next task of A(E_i, f_n);   L = a L_plasticity + b L_stability
 //!
-//! The protocol itself is shared by all continual methods: [`crate::continual::protocol`] (tasks as phases, accuracy matrix),
-//! [`crate::continual::evaluator`] (accuracies every rho steps), [`crate::continual::gradients`] (norms of both parts of the
-//! gradient), [`crate::continual::results`] (metrics, gaps, pictures).
+//! All of it is shared by every continual method and lies in [`crate::continual`]: [`protocol`](crate::continual::protocol)
+//! (tasks as phases, accuracy matrix), [`evaluator`](crate::continual::evaluator) (accuracies every rho steps),
+//! [`curves`](crate::continual::curves) (the metrics of such accuracies), [`gradients`](crate::continual::gradients) (norms of
+//! both parts of the gradient), [`results`](crate::continual::results) (summary, gaps, pictures), and the learners that it is
+//! run on, [`baselines`](crate::continual::baselines).
 //!
 //! Where paper and official code differ: WP is the definition (the code's pruned search misses the largest rise), FORG
 //! after task k averages over the tasks before k, and the record before the first update is not used by the metrics.
 
-pub mod agem;
 mod config;
-pub mod er;
-pub mod ewc;
-pub mod finetune;
-pub mod gem;
-pub mod lwf;
-mod memory_gradient;
 mod ops;
 mod run;
-pub mod si;
 
 pub use config::Config;
 

@@ -3,9 +3,10 @@
 use anyhow::{Result, ensure};
 use tch::{Kind, Tensor};
 
-use super::{agem, er, ewc, gem, lwf, si};
 use crate::continual::anchor::{quadratic_penalty, quadratic_penalty_grad};
+use crate::continual::baselines::{agem, er, ewc, gem, lwf, si};
 use crate::continual::curves::{Curves, Trace};
+use crate::continual::heads::cross_entropy;
 use crate::ops::{Case, Op, Outputs};
 
 pub const OPS: &[Op] = &[
@@ -106,9 +107,9 @@ fn si_task(case: &Case) -> Result<Outputs> {
     ensure!(xi > 0.0, "parameter xi = {xi} must be positive");
     let (grads, steps) = (case.tensor("grads")?, case.tensor("steps")?);
     ensure!(grads.size() == steps.size(), "grads have shape {:?}, steps {:?}", grads.size(), steps.size());
-    let (mut path, mut theta) = (start.zeros_like(), start.copy());
-    for (grad, step) in grads.unbind(0).iter().zip(steps.unbind(0)) {
-        si::follow(&mut path, grad, &step);
+    let (path, mut theta) = (start.zeros_like(), start.copy());
+    for (grad, step) in grads.unbind(0).into_iter().zip(steps.unbind(0)) {
+        si::follow(&[path.shallow_clone()], &[grad], &[step.shallow_clone()])?;
         theta += step;
     }
     Ok(Outputs::new()
@@ -123,8 +124,9 @@ fn er_loss(case: &Case) -> Result<Outputs> {
     let (new, memory) = (case.tensor("logits_new")?, case.tensor("logits_mem")?);
     let (new, memory) = (new.set_requires_grad(true), memory.set_requires_grad(true));
     let (labels_new, labels_memory) = (case.tensor("labels_new")?, case.tensor("labels_mem")?);
-    let er = er::loss(&new, &labels_new, Some((&memory, &labels_memory)), case.f64("alpha")?);
-    let [weighted_new, weighted_memory] = er.terms();
+    let loss_new = cross_entropy(&new, &labels_new);
+    let loss_memory = (labels_memory.numel() > 0).then(|| cross_entropy(&memory, &labels_memory));
+    let [weighted_new, weighted_memory] = er::parts(&loss_new, loss_memory.as_ref(), case.f64("alpha")?);
     let loss = weighted_new + weighted_memory;
     // An empty batch is no part of the graph.
     let leaves = if memory.numel() > 0 { vec![&new, &memory] } else { vec![&new] };
@@ -134,6 +136,6 @@ fn er_loss(case: &Case) -> Result<Outputs> {
         .with("grad_logits_new", grad_of(&new))
         .with("grad_logits_mem", grad_of(&memory))
         .with("loss", loss)
-        .with("loss_new", er.new)
-        .with("loss_mem", er.memory))
+        .with("loss_mem", loss_memory.unwrap_or_else(|| loss_new.zeros_like()))
+        .with("loss_new", loss_new))
 }

@@ -3,10 +3,10 @@
 use anyhow::{Context, Result, ensure};
 use tch::{Kind, Tensor};
 
-/// K and the Cholesky factor of K + lambda I, computed once for all steps.
+/// The Cholesky factor of K + lambda I, computed once for all steps.
 pub struct Ridge {
-    k: Tensor,
     factor: Tensor,
+    lambda: f64,
 }
 
 /// One model of the chain.
@@ -21,34 +21,48 @@ impl Ridge {
     /// K [n,n] symmetric, float64. Errors if K + lambda I is not positive definite in float64.
     pub fn new(k: &Tensor, lambda: f64) -> Result<Ridge> {
         ensure!(lambda >= 0.0 && lambda.is_finite(), "lambda = {lambda} must not be negative");
-        Ok(Ridge { factor: cholesky(k, 1.0, lambda)?, k: k.shallow_clone() })
+        Ok(Ridge { factor: cholesky(k, 1.0, lambda)?, lambda })
     }
 
-    /// Plain ridge regression on targets t [n,c].
+    /// Plain ridge regression on targets t [n,c]. (K + lambda I) coef = t gives K coef without another product.
     pub fn fit(&self, t: &Tensor) -> Fit {
-        let coef = solve(&self.factor, t);
-        let fit = self.k.matmul(&coef);
-        Fit { coef, fit }
+        // Row by row in memory, as a checkpoint gives it back: sums over it then agree to the last bit.
+        let coef = solve(&self.factor, t).contiguous();
+        Fit { fit: t - &coef * self.lambda, coef }
+    }
+
+    /// One step of the chain: alpha y + (1-alpha) y^(tau-1), or without a teacher y itself.
+    pub fn step(&self, y: &Tensor, teacher: Option<&Fit>, alpha: f64) -> Fit {
+        match teacher {
+            None => self.fit(y),
+            Some(teacher) => self.fit(&(y * alpha + &teacher.fit * (1.0 - alpha))),
+        }
     }
 
     /// f^(1), f^(2), ...: step tau fits alpha^(tau) y + (1-alpha^(tau)) y^(tau-1), with y^(0) = y.
     pub fn chain(&self, y: &Tensor, alphas: &[f64]) -> Vec<Fit> {
         let mut steps: Vec<Fit> = Vec::with_capacity(alphas.len());
         for &alpha in alphas {
-            let step = match steps.last() {
-                None => self.fit(y),
-                Some(teacher) => self.fit(&(y * alpha + &teacher.fit * (1.0 - alpha))),
-            };
-            steps.push(step);
+            steps.push(self.step(y, steps.last(), alpha));
         }
         steps
     }
 
-    /// The greedy chain: each step takes the weight that is best on validation data, `kx` = k(x~, X) [m,n], `target` [m,c].
-    /// `clip`: weights are kept in [0,1].
+    /// One step of the greedy chain: the weight that is best on validation data, `kx` = k(x~, X) [m,n], `target` [m,c], its
+    /// validation MSE and the fit with it. `steps` are those before, not none; `clip`: the weight is kept in [0,1].
     ///
     /// A step is affine in its weight, f = alpha f^(1) + (1-alpha) g with g fitted to the teacher alone, so no further solve is
     /// needed once the weight is known.
+    pub fn best_step(&self, steps: &[Fit], kx: &Tensor, target: &Tensor, clip: bool) -> (f64, f64, Fit) {
+        let (first, teacher) = (&steps[0], &steps[steps.len() - 1]);
+        let student = self.fit(&teacher.fit);
+        let best = OptimalAlpha::new(target, &kx.matmul(&first.coef), &kx.matmul(&student.coef));
+        let (alpha, loss) = if clip { (best.alpha_clipped, best.loss_clipped) } else { (best.alpha, best.loss) };
+        let mix = |labels: &Tensor, teacher: &Tensor| labels * alpha + teacher * (1.0 - alpha);
+        (alpha, loss, Fit { coef: mix(&first.coef, &student.coef), fit: mix(&first.fit, &student.fit) })
+    }
+
+    /// The greedy chain, the first step fitted to the labels `y`; see [`Ridge::best_step`].
     pub fn alpha_chain(
         &self,
         y: &Tensor,
@@ -60,16 +74,10 @@ impl Ridge {
         ensure!(steps >= 1, "steps = 0: at least one fit is needed");
         ensure!(kx.size()[0] > 0, "the validation split is empty: the best weight needs validation data");
         let first = self.fit(y);
-        let pred_first = kx.matmul(&first.coef);
-        let mut chain = AlphaChain { alphas: vec![1.0], losses: vec![mse(&pred_first, target)], steps: vec![first] };
+        let loss = mse(&kx.matmul(&first.coef), target);
+        let mut chain = AlphaChain { alphas: vec![1.0], losses: vec![loss], steps: vec![first] };
         while chain.steps.len() < steps {
-            let (first, teacher) = (&chain.steps[0], &chain.steps[chain.steps.len() - 1]);
-            let student = self.fit(&teacher.fit);
-            let pred_student = kx.matmul(&student.coef);
-            let best = OptimalAlpha::new(target, &pred_first, &pred_student);
-            let (alpha, loss) = if clip { (best.alpha_clipped, best.loss_clipped) } else { (best.alpha, best.loss) };
-            let mix = |labels: &Tensor, teacher: &Tensor| labels * alpha + teacher * (1.0 - alpha);
-            let step = Fit { coef: mix(&first.coef, &student.coef), fit: mix(&first.fit, &student.fit) };
+            let (alpha, loss, step) = self.best_step(&chain.steps, kx, target, clip);
             chain.steps.push(step);
             chain.alphas.push(alpha);
             chain.losses.push(loss);
@@ -274,7 +282,7 @@ mod tests {
             // The mix of fits is the fit of the mix.
             let replay = ridge.chain(&toy.y, &chain.alphas).pop().unwrap();
             assert!((&replay.coef - &chain.steps[4].coef).abs().max().double_value(&[]) < 1e-10);
-            assert_eq!(chain.losses[4], mse(&kx.matmul(&chain.steps[4].coef), &toy.test_y));
+            assert!((chain.losses[4] - mse(&kx.matmul(&chain.steps[4].coef), &toy.test_y)).abs() < 1e-14);
         }
     }
 

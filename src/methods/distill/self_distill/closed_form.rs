@@ -1,7 +1,9 @@
-//! The run of the kernel model: K is made and factored once, then every step costs two triangular solves.
+//! The run of the kernel model: K is made and factored once, then every step costs two triangular solves. A resumed run makes
+//! K and its factor anew, for they are larger than all else, but no step again.
 
 use anyhow::{Context, Result, ensure};
 use serde_json::{Map, json};
+use std::cell::OnceCell;
 use tch::{Kind, Tensor};
 
 use super::chain::{Eigen, Fit, Ridge, Spectral, limit, spectral_limit};
@@ -11,7 +13,7 @@ use super::record::{Chain, Parts, StepRow, choose, draw, pictures, summary, wron
 use crate::data::noise::{WrongRates, noisy_splits};
 use crate::params::{ParamStore, Role};
 use crate::report::plot::Curve;
-use crate::run::{Phase, Run, Stamp, State, Summary, Weights};
+use crate::run::{Checkpoint, Phase, Run, Stamp, State, Summary, Weights};
 use crate::train::load_data;
 
 /// Directions of K whose B and ratios are drawn; the rest are in spectral.csv.
@@ -25,9 +27,12 @@ pub fn run(config: &Config, run: &mut Run) -> Result<Summary> {
         "{} needs validation data, and method.file holds no k_val and y_val",
         method.validated_field()
     );
-    let eigen = (method.spectral && method.procedure == Procedure::Chain).then(|| Eigen::new(&problem.k));
-    let job = Job { method, problem, eigen };
-    let fitted = job.fit()?;
+    let mut job = Job { method, problem, eigen: None };
+    let mut fitted = job.fit(run)?;
+    if method.spectral && method.procedure == Procedure::Chain {
+        job.eigen = Some(Eigen::new(&job.problem.k));
+        job.limits(&mut fitted);
+    }
     let mut chains = Vec::with_capacity(fitted.len());
     for fitted in &fitted {
         chains.push(job.measure(fitted, run)?);
@@ -40,7 +45,8 @@ pub fn run(config: &Config, run: &mut Run) -> Result<Summary> {
     summary.extend(wrong_rates(wrong));
     summary.insert("n".into(), json!(job.problem.k.size()[0]));
     job.spectrum(chosen, run, &mut summary)?;
-    job.save(chosen, run)?;
+    let steps = fitted.iter().map(|chain| chain.fits.len() as u64).sum();
+    job.save(chosen, steps, run)?;
     match method.procedure {
         Procedure::TunedLambda => by_lambda(run, &chains)?,
         _ => pictures(run, &chains)?,
@@ -84,59 +90,145 @@ struct Fitted {
     limit: Option<Fit>,
 }
 
+impl Fitted {
+    fn new(name: String, lambda: f64) -> Fitted {
+        Fitted { name, lambda, alphas: Vec::new(), fits: Vec::new(), limit: None }
+    }
+
+    /// The steps done so far, for a checkpoint in the middle of the chain.
+    fn state(&self) -> State {
+        let named = |name: &str, of: fn(&Fit) -> &Tensor| -> Vec<(String, Tensor)> {
+            self.fits.iter().enumerate().map(|(i, fit)| (format!("{name}{i}"), of(fit).shallow_clone())).collect()
+        };
+        let mut state = State::default();
+        state.put("steps", named("coef", |fit| &fit.coef));
+        state.put("steps", named("fit", |fit| &fit.fit));
+        state.put("chain", vec![("alphas".into(), Tensor::from_slice(&self.alphas))]);
+        state
+    }
+
+    fn load(&mut self, checkpoint: &Checkpoint, device: tch::Device) -> Result<()> {
+        let place = || format!("{} is not of this chain", checkpoint.path.display());
+        let alphas = checkpoint.state.take("chain").remove("alphas").with_context(place)?;
+        self.alphas = Vec::try_from(alphas)?;
+        let mut steps = checkpoint.state.take("steps");
+        for i in 0..self.alphas.len() {
+            let mut take = |name: &str| steps.remove(&format!("{name}{i}")).map(|t| t.to_device(device));
+            let (coef, fit) = take("coef").zip(take("fit")).with_context(place)?;
+            self.fits.push(Fit { coef, fit });
+        }
+        Ok(())
+    }
+}
+
+/// From the fits so far to the weight of the labels in the next one, and that one.
+type NextFit<'a> = dyn Fn(&[Fit]) -> Result<(f64, Fit)> + 'a;
+
 impl Job<'_> {
-    fn fit(&self) -> Result<Vec<Fitted>> {
+    /// All chains. Each is a phase with a checkpoint after every step: a kill loses one step.
+    fn fit(&self, run: &mut Run) -> Result<Vec<Fitted>> {
         let (method, k, y) = (self.method, &self.problem.k, &self.problem.targets.y);
-        let single = |name: String, lambda: f64, fit: Fit| Fitted {
-            name,
-            lambda,
-            alphas: vec![1.0],
-            fits: vec![fit],
-            limit: None,
+        let ridge = OnceCell::new();
+        let factored = |lambda: f64| -> Result<&Ridge> {
+            if ridge.get().is_none() {
+                let _ = ridge.set(Ridge::new(k, lambda)?);
+            }
+            ridge.get().context("K is factored")
+        };
+        let mut done = 0;
+        let mut chain = |name: String, phase: String, lambda, steps, next: &NextFit| {
+            let mut fitted = Fitted::new(name, lambda);
+            self.advance(&mut fitted, &phase, (done, steps), next, run)?;
+            done += steps as u64;
+            Ok(fitted)
+        };
+        let lambda = method.lambda;
+        let mut by_weights = |name: String, alphas: Vec<f64>| {
+            let next = |before: &[Fit]| {
+                let alpha = alphas[before.len()];
+                Ok((alpha, factored(lambda)?.step(&y.train, before.last(), alpha)))
+            };
+            chain(name.clone(), name, lambda, alphas.len(), &next)
         };
         match (method.procedure, &method.alpha) {
             (Procedure::TunedLambda, _) => {
-                let fit = |&lambda: &f64| Ok(single("ridge".into(), lambda, Ridge::new(k, lambda)?.fit(&y.train)));
+                let fit = |&lambda: &f64| {
+                    let next = |_: &[Fit]| Ok((1.0, Ridge::new(k, lambda)?.fit(&y.train)));
+                    chain("ridge".into(), format!("ridge {lambda:e}"), lambda, 1, &next)
+                };
                 method.lambdas.iter().map(fit).collect()
             }
             (Procedure::Limit, Alpha::Constant(alpha)) => {
-                let fit = limit(k, &y.train, *alpha, method.lambda)?;
-                Ok(vec![single("limit".into(), method.lambda / alpha, fit)])
+                let next = |_: &[Fit]| Ok((1.0, limit(k, &y.train, *alpha, lambda)?));
+                Ok(vec![chain("limit".into(), "limit".into(), lambda / alpha, 1, &next)?])
             }
-            _ => self.chains(&Ridge::new(k, method.lambda)?),
-        }
-    }
-
-    fn chains(&self, ridge: &Ridge) -> Result<Vec<Fitted>> {
-        let (method, y) = (self.method, &self.problem.targets.y);
-        let constant = |&alpha: &f64| {
-            let alphas = vec![alpha; method.steps];
-            let limit = self.eigen.as_ref().filter(|_| (0.0..=1.0).contains(&alpha));
-            Fitted {
-                limit: limit.map(|eigen| eigen.limit(&y.train, alpha, method.lambda)),
-                fits: ridge.chain(&y.train, &alphas),
-                ..self.chain(format!("alpha {alpha}"), alphas)
+            (_, Alpha::Constant(alpha)) => Ok(vec![by_weights(format!("alpha {alpha}"), vec![*alpha; method.steps])?]),
+            (_, Alpha::Rule(Rule::Grid)) => {
+                let grid = method.grid.iter();
+                grid.map(|alpha| by_weights(format!("alpha {alpha}"), vec![*alpha; method.steps])).collect()
             }
-        };
-        match &method.alpha {
-            Alpha::Constant(alpha) => Ok(vec![constant(alpha)]),
-            Alpha::Rule(Rule::Grid) => Ok(method.grid.iter().map(constant).collect()),
-            Alpha::PerStep(alphas) => {
-                let fits = ridge.chain(&y.train, alphas);
-                Ok(vec![Fitted { fits, ..self.chain("steps".into(), alphas.clone()) }])
-            }
-            Alpha::Rule(Rule::Optimal) => {
+            (_, Alpha::PerStep(alphas)) => Ok(vec![by_weights("steps".into(), alphas.clone())?]),
+            (_, Alpha::Rule(Rule::Optimal)) => {
                 let (Some(val), Some(target)) = (&self.problem.val, &y.val) else {
                     anyhow::bail!("method.alpha = \"optimal\" needs validation data");
                 };
-                let best = ridge.alpha_chain(&y.train, &val.matrix()?, target, method.steps, method.clip)?;
-                Ok(vec![Fitted { fits: best.steps, ..self.chain("optimal".into(), best.alphas) }])
+                let kx = val.matrix()?;
+                let next = |before: &[Fit]| {
+                    let ridge = factored(lambda)?;
+                    if before.is_empty() {
+                        return Ok((1.0, ridge.fit(&y.train)));
+                    }
+                    let (alpha, _, fit) = ridge.best_step(before, &kx, target, method.clip);
+                    Ok((alpha, fit))
+                };
+                Ok(vec![chain("optimal".into(), "optimal".into(), lambda, method.steps, &next)?])
             }
         }
     }
 
-    fn chain(&self, name: String, alphas: Vec<f64>) -> Fitted {
-        Fitted { name, lambda: self.method.lambda, alphas, fits: Vec::new(), limit: None }
+    /// Makes the steps of a chain that are missing. `counts` are the steps of the chains before and of this one.
+    fn advance(
+        &self,
+        fitted: &mut Fitted,
+        phase: &str,
+        counts: (u64, usize),
+        next: &NextFit,
+        run: &mut Run,
+    ) -> Result<()> {
+        let (before, steps) = counts;
+        if let Phase::Resumed(checkpoint) | Phase::Done(checkpoint) = run.phase(phase)? {
+            fitted.load(&checkpoint, run.device)?;
+        }
+        run.progress.start(phase, fitted.fits.len() as u64, steps as u64);
+        let (store, arch) = (ParamStore::new(run.device), self.arch(fitted.lambda)?);
+        while fitted.fits.len() < steps {
+            let (alpha, fit) = next(&fitted.fits)?;
+            fitted.alphas.push(alpha);
+            fitted.fits.push(fit);
+            let tau = fitted.fits.len();
+            run.progress.step(tau as u64);
+            let at = Stamp { step: before + tau as u64, epoch: tau as f64 };
+            let weights = Weights { store: &store, arch: arch.clone() };
+            run.checkpoint(phase, at, tau == steps, &weights, &fitted.state())?;
+            if let Some(signal) = run.signalled().filter(|_| tau < steps) {
+                return Err(signal.into());
+            }
+        }
+        Ok(())
+    }
+
+    /// What a checkpoint says of its model.
+    fn arch(&self, lambda: f64) -> Result<String> {
+        Ok(serde_json::to_string(&json!({"kernel": self.method.kernel, "lambda": lambda}))?)
+    }
+
+    /// Where the chains with a constant weight lead.
+    fn limits(&self, fitted: &mut [Fitted]) {
+        let constant = matches!(self.method.alpha, Alpha::Constant(_) | Alpha::Rule(Rule::Grid));
+        let Some(eigen) = self.eigen.as_ref().filter(|_| constant) else { return };
+        for chain in fitted.iter_mut().filter(|chain| (0.0..=1.0).contains(&chain.alphas[0])) {
+            chain.limit = Some(eigen.limit(&self.problem.targets.y.train, chain.alphas[0], chain.lambda));
+        }
     }
 
     /// The rows of a chain and its limit, written.
@@ -219,9 +311,8 @@ impl Job<'_> {
         Ok(())
     }
 
-    /// The model of the last step as a checkpoint. All that led to it is a function of the seed and simply happens again when a
-    /// run that was killed is resumed.
-    fn save(&self, chosen: &Fitted, run: &mut Run) -> Result<()> {
+    /// The chosen model of the last step as a checkpoint of its own, with the coefficients of all its steps.
+    fn save(&self, chosen: &Fitted, steps: u64, run: &mut Run) -> Result<()> {
         let mut store = ParamStore::new(run.device);
         if let Some(x) = &self.problem.x {
             store.add("x", Role::Buffer, x.shallow_clone());
@@ -229,20 +320,9 @@ impl Job<'_> {
         let last = chosen.fits.last().context("a chain has at least one step")?;
         store.add("coef", Role::Buffer, last.coef.shallow_clone());
         if let Phase::Fresh = run.phase("chain")? {
-            let mut state = State::default();
-            let steps =
-                chosen.fits.iter().enumerate().map(|(i, fit)| (format!("step{}", i + 1), fit.coef.shallow_clone()));
-            state.put("coef", steps.collect());
-            state.put("chain", vec![("alphas".into(), Tensor::from_slice(&chosen.alphas))]);
-            let step = chosen.fits.len() as u64;
-            let arch = serde_json::to_string(&json!({"kernel": self.method.kernel, "lambda": chosen.lambda}))?;
-            run.checkpoint(
-                "chain",
-                Stamp { step, epoch: step as f64 },
-                true,
-                &Weights { store: &store, arch },
-                &state,
-            )?;
+            let weights = Weights { store: &store, arch: self.arch(chosen.lambda)? };
+            let at = Stamp { step: steps, epoch: chosen.fits.len() as f64 };
+            run.checkpoint("chain", at, true, &weights, &chosen.state())?;
         }
         Ok(())
     }

@@ -36,7 +36,9 @@ pub mod toy;
 pub use config::Config;
 pub use ops::OPS;
 
-use anyhow::Result;
+use anyhow::{Result, ensure};
+
+use config::ModelKind;
 
 use crate::methods::{Definition, Verb, claims, presets};
 use crate::ops::Op;
@@ -58,10 +60,16 @@ impl Definition for SelfDistill {
         &["accuracy_first", "accuracy", "accuracy_best", "mse_first", "mse", "mse_limit", "alpha_max"];
     const OPS: &'static [Op] = OPS;
 
+    fn takes_add_ons(experiment: &Config) -> Result<()> {
+        let trains = experiment.method.model == ModelKind::Network;
+        ensure!(trains, "a kernel is not trained; it needs method.model = \"network\"");
+        Ok(())
+    }
+
     fn run(config: Config, run: &mut Run) -> Result<Summary> {
         match config.method.model {
-            config::ModelKind::Kernel => closed_form::run(&config, run),
-            config::ModelKind::Network => network::run(&config, run),
+            ModelKind::Kernel => closed_form::run(&config, run),
+            ModelKind::Network => network::run(&config, run),
         }
     }
 }

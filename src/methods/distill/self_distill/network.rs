@@ -10,6 +10,7 @@ use super::loss::{data_loss, penalty};
 use super::problem::one_hot;
 use super::record::{Chain, Parts, StepRow, Targets, pictures, summary, wrong_rates};
 use crate::data::{DeviceSet, DeviceSplits, noise::noisy_splits};
+use crate::methods::AddOns;
 use crate::models::Network;
 use crate::params::{ParamId, View};
 use crate::report::plot::draw_column;
@@ -20,7 +21,7 @@ use crate::train::{Doors, Pass, Step, Supervised, Terms, build_network_with, loa
 pub fn run(config: &Config, run: &mut Run) -> Result<Summary> {
     let (data, wrong) = noisy_splits(load_data(run, &config.data)?, &config.noise, run.seed())?;
     let targets = one_hot(&data);
-    let mut job = Job { config, data: &data, targets, at: Stamp::default() };
+    let mut job = Job { config, data: &data, targets, at: Stamp::default(), added: Summary::new() };
     let first = job.train(0, "step0", None, run)?;
     let labels = job.measure("labels", 0, None, &first, run)?;
     let mut chains = Vec::new();
@@ -37,6 +38,7 @@ pub fn run(config: &Config, run: &mut Run) -> Result<Summary> {
     let mut summary = summary(&chains);
     summary.extend(wrong_rates(wrong));
     summary.insert("steps".into(), json!(job.at.step));
+    summary.extend(job.added);
     summary.insert("work_s".into(), json!(run.seconds()));
     pictures(run, &chains)?;
     draw_column(run, "loss", "train", "loss", None)?;
@@ -62,6 +64,8 @@ struct Job<'a> {
     data: &'a DeviceSplits,
     targets: Targets,
     at: Stamp,
+    /// What `--with` says of the network trained last.
+    added: Summary,
 }
 
 impl Job<'_> {
@@ -69,11 +73,18 @@ impl Job<'_> {
     /// every arm, start alike.
     fn train(&mut self, tau: usize, phase: &str, teaching: Option<Teaching>, run: &mut Run) -> Result<Trained> {
         let seed = rng::mix(run.seed(), &format!("network of step {tau}"));
-        let net = build_network_with(seed, run, &self.config.model, self.data)?;
+        let mut net = build_network_with(seed, run, &self.config.model, self.data)?;
         let mut distill = Distill { method: &self.config.method, teaching, weights: net.store.trainable() };
-        let supervised =
-            Supervised { phase, net: &net, data: self.data, config: &self.config.train, groups: None, start: self.at };
-        self.at = supervised.fit(&mut [&mut distill], run)?.end;
+        let config = &self.config.train;
+        let mut add_ons = AddOns::attach(run, &mut net, &config.optimizer)?;
+        add_ons.begin(&net, self.at, run)?;
+        let groups = Some(add_ons.groups(&net));
+        let supervised = Supervised { phase, net: &net, data: self.data, config, groups, start: self.at };
+        let mut doors: Vec<&mut dyn Doors> = vec![&mut distill];
+        doors.extend(add_ons.doors());
+        self.at = supervised.fit(&mut doors, run)?.end;
+        self.added = add_ons.end(&net, self.at, run)?;
+        let net = add_ons.folded(net)?;
         let view = View::plain(&net.store);
         let form = self.config.method.form;
         let outputs =

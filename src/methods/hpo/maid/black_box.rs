@@ -117,7 +117,7 @@ impl<'a> BlackBox<'a> {
         let params = header.sampler.next(&self.study)?.unwrap_or_default();
         let theta = Tensor::from_slice(&header.space.numbers(&params)?);
         let state = State::Failed("no finite value".into());
-        self.study.trials.push(Trial { params, state, reports: Vec::new(), heard: 0.0 });
+        self.study.trials.push(Trial { params, state, reports: Vec::new(), spent: None });
         Ok(theta.to_device(self.theta.device()).view_as(&self.theta))
     }
 

@@ -9,7 +9,7 @@ use tch::{Device, Kind, Tensor};
 use super::config::{Config, ImageConfig, MOSAIC, Method, Problem, QuadraticConfig, UpperData};
 use super::foe::FoeLower;
 use super::logreg::{CrossEntropy, LogisticLower};
-use super::quadratic::{QuadraticLower, QuadraticUpper, optimum};
+use super::quadratic::{Exact, QuadraticLower, QuadraticUpper, conditioned};
 use super::tv::{SquaredError, TvLower, Variation};
 use crate::bilevel::{Bilevel, Lower, Momentum, Solution, accelerated_gradient};
 use crate::data::{self, DataName, Images, read_digits, read_gray};
@@ -29,8 +29,7 @@ pub struct Task {
 
 /// What else than g is known of a solution.
 enum Judge {
-    /// min f.
-    Quadratic(f64),
+    Quadratic(Exact),
     /// Test features and labels.
     Classes(Tensor, Tensor),
     Images {
@@ -67,8 +66,8 @@ impl Task {
         let mut found = Summary::new();
         found.insert("upper_loss".into(), json!(loss));
         match &self.judge {
-            Judge::Quadratic(optimum) => {
-                found.insert("gap".into(), json!(loss - optimum));
+            Judge::Quadratic(exact) => {
+                found.insert("gap".into(), json!(exact.gap(theta)));
             }
             Judge::Classes(a, labels) => {
                 let right = a.matmul(&x).argmax(1, false).eq_tensor(labels).to_kind(Kind::Double);
@@ -84,6 +83,14 @@ impl Task {
             }
         }
         Ok((found, certificate))
+    }
+
+    /// f(theta) - min f where it is known.
+    pub fn gap(&self, theta: &Tensor) -> Option<f64> {
+        match &self.judge {
+            Judge::Quadratic(exact) => Some(exact.gap(theta)),
+            _ => None,
+        }
     }
 
     /// What doing nothing is worth: the noisy images' loss and PSNR.
@@ -111,15 +118,16 @@ fn normal(seed: u64, purpose: &str, shape: &[i64], device: Device) -> Tensor {
 }
 
 fn quadratic(method: &Method, seed: u64, device: Device) -> Task {
-    let &QuadraticConfig { rows, size, noise } = &method.quadratic;
+    let &QuadraticConfig { rows, size, noise, condition, .. } = &method.quadratic;
     let noise = |purpose: &str| normal(seed, purpose, &[rows], device) * noise;
     let (e1, e2) = (noise("maid noise upper"), noise("maid noise lower"));
     tch::manual_seed(rng::mix(seed, "maid matrices") as i64);
     let uniform = |shape: &[i64]| Tensor::rand(shape, tch::kind::DOUBLE_CPU).to_device(device);
     let [a1, a2, a3] = [(); 3].map(|()| uniform(&[rows, size]));
+    let a2 = if condition > 0.0 { conditioned(&a2, condition) } else { a2 };
     let [x, theta] = [(); 2].map(|()| uniform(&[size]));
     let (b1, b2) = (a1.mv(&x) + e1, a2.mv(&x) + a3.mv(&theta) + e2);
-    let judge = Judge::Quadratic(optimum([&a1, &a2, &a3], [&b1, &b2]));
+    let judge = Judge::Quadratic(Exact::new([&a1, &a2, &a3], [&b1, &b2]));
     let (lower, upper) = (QuadraticLower::new(&a2, &a3, &b2), QuadraticUpper::new(&a1, &b1));
     let problem = Bilevel { lower: Box::new(lower), upper: Box::new(upper) };
     Task { problem, theta: x.full_like(method.start()[0]), x: x.zeros_like(), judge }

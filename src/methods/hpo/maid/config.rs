@@ -118,11 +118,17 @@ pub struct QuadraticConfig {
     /// Standard deviation of the noise on b1, b2.
     #[schemars(range(min = 0.0))]
     pub noise: f64,
+    /// Condition number of the lower level, by other singular values of A2; 0: as drawn (about 30 for 1000 x 10).
+    #[schemars(range(min = 0.0))]
+    pub condition: f64,
+    /// The summary says what it took to come this close to the minimum of f.
+    #[schemars(range(min = 0.0))]
+    pub target_gap: f64,
 }
 
 impl Default for QuadraticConfig {
     fn default() -> QuadraticConfig {
-        QuadraticConfig { rows: 1000, size: 10, noise: 0.01 }
+        QuadraticConfig { rows: 1000, size: 10, noise: 0.01, condition: 0.0, target_gap: 5e-3 }
     }
 }
 
@@ -277,6 +283,11 @@ impl Experiment for Config {
         );
         ensure!(method.start().iter().all(|t| t.is_finite()), "method.theta0 = {:?} should be finite", method.theta0);
         ensure!(method.range > 0.0 && method.range.is_finite(), "method.range = {} must be positive", method.range);
+        let condition = method.quadratic.condition;
+        ensure!(
+            condition == 0.0 || (condition >= 1.0 && condition.is_finite()),
+            "method.quadratic.condition = {condition} should be 1 or more, or 0 for the matrix as drawn"
+        );
         let eps = method.judge.eps;
         ensure!(eps > 0.0 && eps.is_finite(), "method.judge.eps = {eps} must be positive");
         ensure!(

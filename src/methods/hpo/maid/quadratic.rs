@@ -113,11 +113,49 @@ impl Upper for QuadraticUpper {
     }
 }
 
-/// min over theta of f, in closed form: x^(theta) = H^-1 A2^T (b2 - A3 theta) is affine in theta.
-pub fn optimum([a1, a2, a3]: [&Tensor; 3], [b1, b2]: [&Tensor; 2]) -> f64 {
-    let hessian = a2.tr().matmul(a2);
-    let solve = |rhs: &Tensor| Tensor::linalg_solve(&hessian, rhs, true);
-    let (slope, offset) = (a1.matmul(&solve(&a2.tr().matmul(a3))), a1.mv(&solve(&a2.tr().mv(b2))) - b1);
-    let theta = Tensor::linalg_solve(&slope.tr().matmul(&slope), &slope.tr().mv(&offset), true);
-    (offset - slope.mv(&theta)).square().sum(Kind::Double).double_value(&[]) * 0.5
+/// f in closed form: x^(theta) = H^-1 A2^T (b2 - A3 theta) is affine in theta, so f(theta) = 1/2 ||S theta - o||^2.
+pub struct Exact {
+    slope: Tensor,
+    offset: Tensor,
+    optimum: f64,
+}
+
+impl Exact {
+    /// A1 [n,d], A2 [n,d], A3 [n,p], b1 [n], b2 [n].
+    pub fn new([a1, a2, a3]: [&Tensor; 3], [b1, b2]: [&Tensor; 2]) -> Exact {
+        let hessian = a2.tr().matmul(a2);
+        let solve = |rhs: &Tensor| Tensor::linalg_solve(&hessian, rhs, true);
+        let (slope, offset) = (a1.matmul(&solve(&a2.tr().matmul(a3))), a1.mv(&solve(&a2.tr().mv(b2))) - b1);
+        let theta = Tensor::linalg_solve(&slope.tr().matmul(&slope), &slope.tr().mv(&offset), true);
+        let mut exact = Exact { slope, offset, optimum: 0.0 };
+        exact.optimum = exact.gap(&theta);
+        exact
+    }
+
+    /// f(theta) - min f.
+    pub fn gap(&self, theta: &Tensor) -> f64 {
+        (&self.offset - self.slope.mv(theta)).square().sum(Kind::Double).double_value(&[]) * 0.5 - self.optimum
+    }
+}
+
+/// A [n,d] with its singular values replaced: from the largest down in equal ratios, so that A^T A has this condition number.
+pub fn conditioned(a: &Tensor, condition: f64) -> Tensor {
+    let (u, s, v) = a.svd(true, true);
+    let last = (s.numel() as i64 - 1).max(1) as f64;
+    let place = Tensor::arange(s.numel() as i64, (Kind::Double, s.device())) / last;
+    let values = s.max() * (place * (-0.5 * condition.ln())).exp();
+    (u * values).matmul(&v.tr())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_condition_number_is_what_was_asked_for() {
+        tch::manual_seed(1);
+        let a = conditioned(&Tensor::rand([40, 5], tch::kind::DOUBLE_CPU), 30.0);
+        let (largest, smallest) = eigenvalue_range(&a.tr().matmul(&a));
+        assert!((largest / smallest - 30.0).abs() < 1e-9, "{largest} {smallest}");
+    }
 }

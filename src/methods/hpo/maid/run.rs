@@ -7,7 +7,7 @@ use std::ops::ControlFlow::{Break, Continue};
 
 use super::algorithm::{Algorithm, Row, from_tensor, to_tensor};
 use super::build::Task;
-use super::config::Config;
+use super::config::{Config, Problem};
 use super::descent::Stop;
 use crate::params::ParamStore;
 use crate::report::plot::{Chart, Curve, columns};
@@ -24,8 +24,12 @@ pub fn run(config: Config, run: &mut Run) -> Result<Summary> {
     let (start, _) = task.judge(method, &task.theta, &task.x)?;
     summary.extend(start.into_iter().map(|(key, value)| (format!("{key}_start"), value)));
 
-    let mut descent =
-        Descent { algorithm: Algorithm::start(&task, method, run.seed())?, tally: Tally::default(), config: &config };
+    let mut descent = Descent {
+        algorithm: Algorithm::start(&task, method, run.seed())?,
+        tally: Tally::default(),
+        config: &config,
+        task: &task,
+    };
     descent.descend(run)?;
     let Descent { algorithm, tally, .. } = &descent;
 
@@ -43,6 +47,11 @@ pub fn run(config: Config, run: &mut Run) -> Result<Summary> {
     summary.insert("inner_gradients".into(), json!(work.gradients));
     summary.insert("hessian_products".into(), json!(work.hessian_products));
     summary.insert("cost".into(), json!(work.units()));
+    if method.problem == Problem::Quadratic {
+        summary.insert("gap_iterations".into(), json!(tally.reached.map(|at| at.iterations)));
+        summary.insert("gap_gradients".into(), json!(tally.reached.map(|at| at.inner_gradients)));
+        summary.insert("gap_products".into(), json!(tally.reached.map(|at| at.hessian_products)));
+    }
     summary.insert("stop".into(), json!(tally.stop));
     summary.insert("seconds".into(), json!(work.seconds));
     pictures(run)?;
@@ -56,12 +65,22 @@ struct Tally {
     accepted: u64,
     /// Why the descent is over.
     stop: Option<Stop>,
+    /// Where the gap to the minimum was first within `quadratic.target_gap`.
+    reached: Option<Reached>,
+}
+
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
+struct Reached {
+    iterations: u64,
+    inner_gradients: u64,
+    hessian_products: u64,
 }
 
 struct Descent<'a> {
     algorithm: Algorithm<'a>,
     tally: Tally,
     config: &'a Config,
+    task: &'a Task,
 }
 
 impl Descent<'_> {
@@ -101,6 +120,12 @@ impl Descent<'_> {
 
     fn record(&mut self, row: &Row, run: &mut Run) -> Result<()> {
         self.tally.accepted += u64::from(row.step_size > 0.0);
+        if self.tally.reached.is_none()
+            && self.task.gap(self.algorithm.theta()).is_some_and(|gap| gap <= self.config.method.quadratic.target_gap)
+        {
+            let &Row { iteration, inner_gradients, hessian_products, .. } = row;
+            self.tally.reached = Some(Reached { iterations: iteration, inner_gradients, hessian_products });
+        }
         run.row(NAME, self.stamp(), row)?;
         run.progress.step(self.done());
         run.progress.numbers(&format!("loss {:.5} eps {:.1e} step {:.1e}", row.loss, row.eps, row.step_size));

@@ -4,16 +4,26 @@
 //! process of its own in `trials/<n>/` of the study's folder, and takes one number of its summary. So a failed or killed trial
 //! cannot harm the study, and every trial is an ordinary run: its tables, its config.toml, `reglab resume`.
 //!
-//! The study is its journal, `trials.jsonl`; trials.csv and the plots are derived from it. On resume it goes on from there, and
-//! trials that were under way from their own last checkpoints. All trials share the study's seed.
+//! A pruner (median, ASHA) reads what running trials write into their tables and ends the poor ones: SIGTERM, on which they
+//! leave a checkpoint. It judges by the values at its steps, whenever they are read, so one worker always stops the same trials.
+//! Units of work (`method.units`: epochs, MAID's gradients) and seconds are the axes of best_so_far.csv. A pruned trial counts
+//! up to the row that decided; what its process did until it heard of it is in the seconds.
+//!
+//! The study is its journal, `trials.jsonl`; the tables and plots are derived from it. On resume it goes on from there, and
+//! trials that were under way from their own last checkpoints; whether someone still works is told by the locks of the folders.
+//! `reglab resume STUDY --extend N` adds trials to one that is done. All trials share the study's seed.
 
 mod config;
+mod extend;
 mod objective;
 mod output;
+mod pictures;
 mod run;
+mod tables;
 mod worker;
 
 pub use config::Config;
+pub use extend::extend;
 
 use anyhow::Result;
 
@@ -33,7 +43,8 @@ impl Definition for Search {
         "Tune hyper-parameters of any method by trials: random, grid, TPE or the simplex method";
     const PRESETS: &'static [(&'static str, &'static str)] = presets!("search");
     const CLAIMS: &'static str = claims!("search");
-    const HEADLINE: &'static [&'static str] = &["best_value", "best_trial", "finished", "failed", "pruned"];
+    const HEADLINE: &'static [&'static str] =
+        &["best_value", "area_under_best", "units", "finished", "pruned", "failed"];
     const OPS: &'static [Op] = &[];
 
     fn run(experiment: Config, run: &mut Run) -> Result<Summary> {

@@ -1,28 +1,45 @@
-//! What is derived from the journal: trials.csv, the plots, the summary.
+//! What is derived from the journal: trials.csv, best_so_far.csv, the summary.
 
-use anyhow::{Result, anyhow, bail};
+use anyhow::{Context, Result, anyhow, bail};
 use serde_json::{Value, json};
 
-use crate::report::plot::{Chart, Curve};
 use crate::run::{Run, Summary};
-use crate::search::{Dimension, State, Study, Trial, importance};
+use crate::search::{Spent, State, Study, Trial, importance};
 
-/// trials.csv: a row a trial, with its state, its value, the best so far in the order of the trials, and its parameters.
+/// trials.csv: a row a trial, with its state, its value, the best so far in the order of the trials, its units of work and
+/// its parameters. best_so_far.csv: a row a trial that is over, in the order they ended.
 pub fn table(run: &Run, study: &Study) -> Result<()> {
-    let mut writer = csv::Writer::from_writer(Vec::new());
     let keys: Vec<&str> = study.header.space.iter().map(|(key, _)| key).collect();
-    writer.write_record(["trial", "state", "value", "best"].iter().chain(&keys))?;
-    let text = |number: Option<f64>| number.map_or(String::new(), |number| number.to_string());
-    for ((index, trial), best) in study.trials.iter().enumerate().zip(best_so_far(study)) {
-        let mut row = vec![index.to_string(), state(trial).to_owned(), text(trial.value()), text(best)];
+    let header = ["trial", "state", "value", "best", "units"].into_iter().chain(keys.iter().copied());
+    let mut rows = vec![header.map(str::to_owned).collect::<Vec<_>>()];
+    let mut best = None;
+    for (index, trial) in study.trials.iter().enumerate() {
+        best = better(study, best, trial);
+        let units = trial.spent.map(|spent| spent.units);
+        let mut row = vec![index.to_string(), state(trial).into(), text(trial.value()), text(best), text(units)];
         row.extend(keys.iter().map(|key| trial.params.get(*key).map_or(String::new(), plain)));
-        writer.write_record(&row)?;
+        rows.push(row);
     }
-    let bytes = writer.into_inner().map_err(|e| anyhow!("trials.csv: {e}"))?;
-    run.write("trials.csv", &bytes)
+    write(run, "trials.csv", &rows)?;
+    let mut rows = vec![["time_s", "units", "trial", "value", "best"].map(str::to_owned).to_vec()];
+    rows.extend(progress(study).iter().map(|point| {
+        let Point { seconds, units, trial, value, best } = point;
+        vec![format!("{seconds:.3}"), units.to_string(), trial.to_string(), text(*value), text(*best)]
+    }));
+    write(run, "best_so_far.csv", &rows)
 }
 
-fn plain(value: &Value) -> String {
+fn write(run: &Run, name: &str, rows: &[Vec<String>]) -> Result<()> {
+    let mut writer = csv::Writer::from_writer(Vec::new());
+    rows.iter().try_for_each(|row| writer.write_record(row))?;
+    run.write(name, &writer.into_inner().map_err(|e| anyhow!("{name}: {e}"))?)
+}
+
+fn text(number: Option<f64>) -> String {
+    number.map_or(String::new(), |number| number.to_string())
+}
+
+pub fn plain(value: &Value) -> String {
     value.as_str().map_or_else(|| value.to_string(), str::to_owned)
 }
 
@@ -36,57 +53,59 @@ fn state(trial: &Trial) -> &'static str {
     }
 }
 
-/// The best finished value up to each trial.
-fn best_so_far(study: &Study) -> Vec<Option<f64>> {
+/// The study when one more trial was over.
+pub struct Point {
+    pub seconds: f64,
+    /// Of all trials over until then.
+    pub units: f64,
+    pub trial: usize,
+    /// Of a finished one: that of a pruned trial does not compare.
+    pub value: Option<f64>,
+    /// The best finished value until then.
+    pub best: Option<f64>,
+}
+
+/// A point for each trial that is over, in the order they ended.
+pub fn progress(study: &Study) -> Vec<Point> {
+    let over = |(index, trial): (usize, &'_ Trial)| trial.spent.map(|spent| (index, spent));
+    let mut over: Vec<(usize, Spent)> = study.trials.iter().enumerate().filter_map(over).collect();
+    over.sort_by(|a, b| a.1.seconds.total_cmp(&b.1.seconds));
+    let (mut units, mut best) = (0.0, None);
+    let point = |(trial, spent): (usize, Spent)| {
+        units += spent.units;
+        best = better(study, best, &study.trials[trial]);
+        let value = study.trials[trial].value().filter(|_| study.trials[trial].is_done());
+        Point { seconds: spent.seconds, units, trial, value, best }
+    };
+    over.into_iter().map(point).collect()
+}
+
+/// The better of the best so far and a finished trial.
+fn better(study: &Study, best: Option<f64>, trial: &Trial) -> Option<f64> {
     let mode = study.header.mode;
-    let mut best: Option<f64> = None;
-    let after = |trial: &Trial| {
-        if let State::Done(value) = trial.state
-            && best.is_none_or(|best| mode.loss(value) < mode.loss(best))
-        {
-            best = Some(value);
-        }
-        best
-    };
-    study.trials.iter().map(after).collect()
+    match trial.state {
+        State::Done(value) if best.is_none_or(|best| mode.loss(value) < mode.loss(best)) => Some(value),
+        _ => best,
+    }
 }
 
-/// The best value so far by trial, and for each parameter the values of the finished trials over it (the logarithm where it
-/// was drawn in it, the index of a choice).
-pub fn pictures(run: &Run, study: &Study) -> Result<()> {
-    let metric = &study.header.metric;
-    let chart = |title: &str, x: &str, points: Vec<(f64, f64)>, lines: bool| -> Result<Vec<u8>> {
-        let curves = [Curve { name: metric.clone(), points }];
-        let chart = Chart { title, x, y: metric, curves: &curves, dots: true, marks: &[] };
-        Ok(if lines { chart.svg() } else { chart.scatter() }?.into_bytes())
-    };
-    let best = best_so_far(study).into_iter().enumerate().filter_map(|(i, best)| Some((i as f64, best?)));
-    let best: Vec<(f64, f64)> = best.collect();
-    if best.is_empty() {
-        return Ok(());
-    }
-    run.write("plots/best_so_far.svg", &chart("best so far", "trial", best, true)?)?;
-    for (index, (key, dimension)) in study.header.space.iter().enumerate() {
-        let log = matches!(dimension, Dimension::Float { log: true, .. } | Dimension::Int { log: true, .. });
-        let mut points = Vec::new();
-        for trial in study.trials.iter().filter(|trial| trial.is_done()) {
-            let number = study.header.space.numbers(&trial.params)?[index];
-            points.push((if log { number.log10() } else { number }, trial.value().unwrap_or(f64::NAN)));
-        }
-        let axis = match (log, dimension) {
-            (true, _) => format!("log10 {key}"),
-            (_, Dimension::Categorical { choices }) => {
-                let names: Vec<String> = choices.iter().enumerate().map(|(i, c)| format!("{i} {}", plain(c))).collect();
-                format!("{key} ({})", names.join(", "))
-            }
-            _ => key.to_owned(),
-        };
-        run.write(&format!("plots/slice-{key}.svg"), &chart(&format!("trials over {key}"), &axis, points, false)?)?;
-    }
-    Ok(())
+/// Best value within a share of all units of work; none while no trial had finished.
+fn best_within(points: &[Point], share: f64) -> Option<f64> {
+    let budget = share * points.last().map_or(0.0, |point| point.units);
+    points.iter().take_while(|point| point.units <= budget).last().and_then(|point| point.best)
 }
 
-/// Best value, trial and parameters, and how the trials ended. A study without a finished trial is an error.
+/// The area under the best value over the units of work from the first finished trial to the end, divided by its length: the
+/// mean best value while the study ran.
+fn area(points: &[Point]) -> Option<f64> {
+    let known: Vec<(f64, f64)> = points.iter().filter_map(|point| Some((point.units, point.best?))).collect();
+    let (first, last) = (known.first()?, known.last()?);
+    let length = last.0 - first.0;
+    let sum: f64 = known.windows(2).map(|pair| (pair[1].0 - pair[0].0) * pair[0].1).sum();
+    Some(if length > 0.0 { sum / length } else { last.1 })
+}
+
+/// Best value, trial and parameters, what it cost, and how the trials ended. A study without a finished trial is an error.
 pub fn summary(run: &mut Run, study: &Study) -> Result<Summary> {
     let count = |name: &str| study.trials.iter().filter(|trial| state(trial) == name).count();
     let Some((best, value)) = study.best() else {
@@ -94,21 +113,80 @@ pub fn summary(run: &mut Run, study: &Study) -> Result<Summary> {
             State::Failed(reason) => Some(format!("trial {i} failed: {reason}")),
             _ => None,
         });
-        bail!("no trial of {} finished: {}", study.trials.len(), reason.unwrap_or_default());
+        let pruned = || format!("{} were pruned", count("pruned"));
+        bail!("no trial of {} finished: {}", study.trials.len(), reason.unwrap_or_else(pruned));
     };
+    let points = progress(study);
+    let last = points.last().context("a trial has finished")?;
     let mut summary = Summary::new();
     summary.insert("best_value".into(), json!(value));
     summary.insert("best_trial".into(), json!(best));
     summary.extend(study.trials[best].params.iter().map(|(key, value)| (format!("best.{key}"), value.clone())));
+    summary.insert("best_at_25".into(), json!(best_within(&points, 0.25)));
+    summary.insert("best_at_50".into(), json!(best_within(&points, 0.5)));
+    summary.insert("best_at_100".into(), json!(best_within(&points, 1.0)));
+    summary.insert("area_under_best".into(), json!(area(&points)));
+    summary.insert("units".into(), json!(last.units));
+    summary.insert("seconds".into(), json!(last.seconds));
     summary.insert("trials".into(), json!(study.trials.len()));
     summary.insert("finished".into(), json!(count("done")));
     summary.insert("failed".into(), json!(count("failed")));
     summary.insert("pruned".into(), json!(count("pruned")));
     if let Some(found) = importance(study) {
+        let shares: Vec<String> = found.shares.iter().map(|(key, share)| format!("{key} {share:.2}")).collect();
+        run.progress.say(&format!("importance over {} trials: {}", found.trials, shares.join(", ")));
         if found.uncertain {
             run.progress.warn(&format!("the importances rest on {} trials only: take them as a hint", found.trials));
         }
+        summary.insert("importance_trials".into(), json!(found.trials));
         summary.extend(found.shares.into_iter().map(|(key, share)| (format!("importance.{key}"), json!(share))));
     }
     Ok(summary)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::search::{Event, Header, Mode, Owner, Pruner, Sampler, Space};
+
+    fn study() -> Study {
+        let space: Space = toml::from_str("[x]\nkind='float'\nlow=0.0\nhigh=1.0").expect("a space");
+        let (sampler, mode) = (Sampler::Random, Mode::Min);
+        let mut study =
+            Study::new(Header { metric: "loss".into(), mode, seed: 0, sampler, pruner: Pruner::None, space });
+        let spent = |seconds: f64, units: f64| Spent { seconds, units };
+        for trial in 0..4 {
+            let params = sampler.next(&study).expect("values").expect("a trial");
+            study.apply(&Event::Created { trial, params, owner: Owner::this() }).expect("created");
+        }
+        // Trial 1 ends first; 2 is pruned with a value that would be the best.
+        let events = [
+            Event::Done { trial: 1, value: 4.0, spent: spent(1.0, 2.0) },
+            Event::Done { trial: 0, value: 2.0, spent: spent(2.0, 2.0) },
+            Event::Report { trial: 2, step: 1, value: 0.5 },
+            Event::Pruned { trial: 2, spent: spent(3.0, 1.0) },
+            Event::Done { trial: 3, value: 3.0, spent: spent(4.0, 3.0) },
+        ];
+        events.iter().for_each(|event| study.apply(event).expect("it fits"));
+        study
+    }
+
+    #[test]
+    fn the_best_value_follows_the_order_of_the_ends() {
+        let points = progress(&study());
+        let of = |point: &Point| (point.trial, point.units, point.value, point.best);
+        let expected = [
+            (1, 2.0, Some(4.0), Some(4.0)),
+            (0, 4.0, Some(2.0), Some(2.0)),
+            (2, 5.0, None, Some(2.0)),
+            (3, 8.0, Some(3.0), Some(2.0)),
+        ];
+        assert_eq!(points.iter().map(of).collect::<Vec<_>>(), expected);
+        assert_eq!(
+            [0.1, 0.25, 0.5, 1.0].map(|share| best_within(&points, share)),
+            [None, Some(4.0), Some(2.0), Some(2.0)]
+        );
+        // 4 for two units, 2 for four.
+        assert!((area(&points).expect("finished trials") - 16.0 / 6.0).abs() < 1e-12);
+    }
 }

@@ -2,15 +2,18 @@
 
 use anyhow::{Context, Result, bail, ensure};
 use std::fs;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use super::config::Config;
 use super::objective::Objective;
 use super::output;
-use super::worker::{End, Worker};
+use super::pictures;
+use super::tables::Tables;
+use super::worker::{End, Place, Worker};
 use crate::config::{Layer, hint};
 use crate::run::{Run, Summary, physical_cores};
-use crate::search::{Event, Journal, Owner, Study};
+use crate::search::{Event, Journal, Owner, Spent, Study};
 
 /// Between two looks at the running trials.
 const LOOK_EVERY: Duration = Duration::from_millis(20);
@@ -25,14 +28,29 @@ pub fn run(config: Config, run: &mut Run) -> Result<Summary> {
     let mut journal = Journal::open(&run.folder().join("trials.jsonl"), &config.header(run.seed()))?;
     // The run's lock is ours: whoever ran these trials is gone.
     journal.interrupt_running()?;
-    let mut search = Search { config: &config, objective, journal, working: Vec::new() };
+    let earlier = journal.study().trials.iter().filter_map(|trial| trial.spent);
+    let earlier = earlier.map(|spent| spent.seconds).fold(0.0, f64::max);
+    let tables = config.method.tables()?;
+    let mut search = Search { config: &config, objective, journal, tables, working: Vec::new(), earlier };
     let outcome = search.work(run);
     search.working.into_iter().for_each(Worker::stop);
     outcome?;
     let study = search.journal.study();
     output::table(run, study)?;
-    output::pictures(run, study)?;
-    output::summary(run, study)
+    pictures::draw(run, study)?;
+    let mut summary = output::summary(run, study)?;
+    let test = &config.method.test;
+    if let (false, Some((best, _))) = (test.is_empty(), study.best()) {
+        let path = folder(run, best).join("summary.json");
+        let bytes = fs::read(&path).with_context(|| format!("cannot read {}", path.display()))?;
+        let value = number(&serde_json::from_slice(&bytes)?, "method.test", test, best)?;
+        summary.insert(format!("best.{test}"), value.into());
+    }
+    Ok(summary)
+}
+
+fn folder(run: &Run, trial: usize) -> PathBuf {
+    run.folder().join("trials").join(trial.to_string())
 }
 
 /// The objective as it was when the study began; another one (its file was changed) is refused.
@@ -55,7 +73,10 @@ struct Search<'a> {
     config: &'a Config,
     objective: Objective,
     journal: Journal,
+    tables: Tables,
     working: Vec<Worker>,
+    /// Seconds of work before this session, up to the last end of a trial.
+    earlier: f64,
 }
 
 impl Search<'_> {
@@ -70,25 +91,48 @@ impl Search<'_> {
             if self.working.is_empty() {
                 return Ok(());
             }
-            let mut over = None;
-            for (index, worker) in self.working.iter_mut().enumerate() {
-                if let Some(end) = worker.end()? {
-                    over = Some((index, end));
-                    break;
+            match self.next_end(run)? {
+                // Told by the terminal at the same time as we: stopped, not failed.
+                Some((_, Ended::Itself(End::Failed(_)))) if run.signalled().is_some() => {}
+                Some((worker, Ended::Pruned)) => {
+                    let trial = worker.trial;
+                    worker.stop();
+                    run.progress.say(&format!("trial {trial}: pruned"));
+                    self.show(run)?;
                 }
-            }
-            match over {
-                Some((index, end)) => {
-                    // Told by the terminal at the same time as we: stopped, not failed.
-                    if run.signalled().is_some() && matches!(end, End::Failed(_)) {
-                        continue;
-                    }
-                    let trial = self.working.swap_remove(index).trial;
-                    self.close(run, trial, end)?;
-                }
+                Some((worker, Ended::Itself(end))) => self.close(run, &worker, end)?,
                 None => std::thread::sleep(LOOK_EVERY),
             }
         }
+    }
+
+    /// The next trial that is over or to be stopped, taken from those at work.
+    fn next_end(&mut self, run: &Run) -> Result<Option<(Worker, Ended)>> {
+        let seconds = self.seconds(run);
+        let place = self.place(run);
+        for index in 0..self.working.len() {
+            let worker = &mut self.working[index];
+            // First whether it is over: then all it reported is on disk. A trial that ran past the rung it fails at, even to
+            // its end, is judged by what it reported there.
+            let end = worker.end(place)?;
+            let after = self.journal.study().trials[worker.trial].reports.last().map(|(step, _)| *step);
+            let reports = self.tables.reports(&worker.folder, after)?;
+            if !reports.is_empty() && self.journal.report(worker.trial, &reports, seconds)? {
+                return Ok(Some((self.working.swap_remove(index), Ended::Pruned)));
+            }
+            if let Some(end) = end {
+                return Ok(Some((self.working.swap_remove(index), Ended::Itself(end))));
+            }
+        }
+        Ok(None)
+    }
+
+    fn seconds(&self, run: &Run) -> f64 {
+        self.earlier + run.seconds()
+    }
+
+    fn place<'r>(&self, run: &'r Run) -> Place<'r> {
+        Place { data_root: &run.data_root, threads: (physical_cores() / self.config.method.jobs).max(1) }
     }
 
     /// Starts the next trial; false where there is none left.
@@ -97,20 +141,24 @@ impl Search<'_> {
         let config = match self.objective.trial(&self.journal.study().trials[trial].params) {
             Ok(config) => config,
             Err(error) => {
-                self.journal.write(Event::Failed { trial, reason: format!("{error:#}") })?;
+                let spent = Spent { seconds: self.seconds(run), units: 0.0 };
+                self.journal.write(Event::Failed { trial, reason: format!("{error:#}"), spent })?;
                 return Ok(true);
             }
         };
-        let threads = (physical_cores() / self.config.method.jobs).max(1);
-        let folder = run.folder().join("trials").join(trial.to_string());
-        self.working.push(Worker::start(trial, folder, &config, &run.data_root, threads)?);
+        self.working.push(Worker::start(trial, folder(run, trial), &config, self.place(run))?);
         Ok(true)
     }
 
-    fn close(&mut self, run: &mut Run, trial: usize, end: End) -> Result<()> {
+    fn close(&mut self, run: &mut Run, worker: &Worker, end: End) -> Result<()> {
+        let trial = worker.trial;
+        let units = self.tables.units(&worker.folder, matches!(end, End::Done(_)))?;
+        let spent = Spent { seconds: self.seconds(run), units };
         let event = match end {
-            End::Done(summary) => Event::done(trial, self.value(trial, &summary)?),
-            End::Failed(reason) => Event::Failed { trial, reason },
+            End::Done(summary) => {
+                Event::done(trial, number(&summary, "method.metric", &self.config.method.metric, trial)?, spent)
+            }
+            End::Failed(reason) => Event::Failed { trial, reason, spent },
         };
         match &event {
             Event::Failed { reason, .. } => run.progress.warn(&format!("trial {trial} failed: {reason}")),
@@ -118,6 +166,11 @@ impl Search<'_> {
             _ => {}
         }
         self.journal.write(event)?;
+        self.show(run)
+    }
+
+    /// Brings the tables and the bar up to date.
+    fn show(&self, run: &mut Run) -> Result<()> {
         let study = self.journal.study();
         output::table(run, study)?;
         run.progress.step(ended(study));
@@ -126,27 +179,32 @@ impl Search<'_> {
         }
         Ok(())
     }
+}
 
-    /// The metric of a finished trial; a null was not finite.
-    fn value(&self, trial: usize, summary: &Summary) -> Result<f64> {
-        let metric = &self.config.method.metric;
-        match summary.get(metric) {
-            Some(value) if value.is_null() => Ok(f64::NAN),
-            Some(value) if value.is_number() => value.as_f64().context("a JSON number"),
-            _ => {
-                let numbers = || summary.iter().filter(|(_, v)| v.is_number()).map(|(key, _)| key.as_str());
-                bail!(
-                    "method.metric = {metric:?} is no number in the summary of trial {trial}{}; there are {}",
-                    hint(metric, numbers()),
-                    numbers().collect::<Vec<_>>().join(", ")
-                )
-            }
+/// Why a trial is no longer at work.
+enum Ended {
+    Itself(End),
+    /// The journal says so already; its process still runs.
+    Pruned,
+}
+
+/// A number of a finished trial's summary; a null was not finite.
+fn number(summary: &Summary, field: &str, key: &str, trial: usize) -> Result<f64> {
+    match summary.get(key) {
+        Some(value) if value.is_null() => Ok(f64::NAN),
+        Some(value) if value.is_number() => value.as_f64().context("a JSON number"),
+        _ => {
+            let numbers = || summary.iter().filter(|(_, v)| v.is_number()).map(|(key, _)| key.as_str());
+            bail!(
+                "{field} = {key:?} is no number in the summary of trial {trial}{}; there are {}",
+                hint(key, numbers()),
+                numbers().collect::<Vec<_>>().join(", ")
+            )
         }
     }
 }
 
 /// Trials that are over.
 fn ended(study: &Study) -> u64 {
-    use crate::search::State::{Interrupted, Running};
-    study.trials.iter().filter(|t| !matches!(t.state, Running(_) | Interrupted)).count() as u64
+    study.trials.iter().filter(|trial| trial.spent.is_some()).count() as u64
 }

@@ -3,6 +3,7 @@
 use anyhow::{Result, ensure};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use std::path::PathBuf;
 use tch::{Device, Tensor};
 
 use super::coteaching::CoTeaching;
@@ -142,6 +143,9 @@ pub struct Method {
     pub tau: Option<f64>,
     /// coteaching: epochs over which that share grows.
     pub t_k: f64,
+    /// Weights every net starts from (safetensors, a network trained on other classes perhaps: then its last layer is left out).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub start: Option<PathBuf>,
     /// Share of the training samples of each class kept for validation, with noise on their labels too (0: none).
     #[schemars(range(min = 0.0, max = 1.0))]
     pub validation: f64,
@@ -175,6 +179,7 @@ impl Default for Method {
             sce_log0: RobustLoss::SCE_LOG0,
             tau: None,
             t_k: 10.0,
+            start: None,
             validation: 0.0,
             measure_every: 1,
         }

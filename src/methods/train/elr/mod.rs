@@ -63,6 +63,10 @@ impl Definition for EarlyLearning {
     ];
     const OPS: &'static [Op] = OPS;
 
+    fn takes_add_ons(_experiment: &Config) -> Result<()> {
+        Ok(())
+    }
+
     fn run(experiment: Config, run: &mut Run) -> Result<Summary> {
         run::run(experiment, run)
     }

@@ -52,6 +52,11 @@ impl Peers {
         &*self.0.nets[a]
     }
 
+    /// The prefixes of the nets' tensors.
+    pub fn parts(&self) -> Vec<String> {
+        (0..self.count()).map(|a| format!("{}.", name(a))).collect()
+    }
+
     /// The net that makes the targets of net a; alone, a net makes its own.
     pub fn other(&self, a: usize) -> usize {
         (a + 1) % self.count()
@@ -62,10 +67,11 @@ impl Peers {
         self.0.turn.set(turn);
     }
 
-    /// The trained tensors of net a.
-    pub fn trainable(store: &ParamStore, a: usize) -> Vec<ParamId> {
-        let prefix = format!("{}.", name(a));
-        store.trainable().into_iter().filter(|&id| store.name(id).starts_with(&prefix)).collect()
+    /// The trained tensors of net a, and what an add-on lets all nets share.
+    pub fn trainable(&self, store: &ParamStore, a: usize) -> Vec<ParamId> {
+        let of = |id: ParamId, net: usize| store.name(id).starts_with(&format!("{}.", name(net)));
+        let others = |id: ParamId| (0..self.count()).any(|net| net != a && of(id, net));
+        store.trainable().into_iter().filter(|&id| !others(id)).collect()
     }
 }
 
@@ -157,7 +163,7 @@ mod tests {
         assert_eq!(net.evaluate(&x), (one(0) + one(1)) * 0.5);
         peers.take_turn(Turn::All);
         assert_eq!(net.model.forward(&Cx::train(&view), &x).size(), [2, 1, 2]);
-        let names: Vec<&str> = Peers::trainable(&net.store, 1).into_iter().map(|id| net.store.name(id)).collect();
+        let names: Vec<&str> = peers.trainable(&net.store, 1).into_iter().map(|id| net.store.name(id)).collect();
         assert_eq!(names, ["net2.fc1.weight", "net2.fc1.bias", "net2.fc2.weight", "net2.fc2.bias"]);
     }
 

@@ -2,6 +2,7 @@
 
 use anyhow::{Context, Result};
 use serde_json::json;
+use std::path::PathBuf;
 use tch::{Kind, Tensor};
 
 use super::config::{Config, Variant};
@@ -12,14 +13,15 @@ use super::peers::{Peers, Turns};
 use super::robust::RobustLoss;
 use super::training::{CoTeachingTraining, ElrTraining, PlusTraining, RobustTraining};
 use crate::data::noise::NoiseKind;
+use crate::methods::AddOns;
 use crate::metrics::classification::Classification;
 use crate::models::{Arch, Network};
-use crate::params::View;
 use crate::report::plot::{Chart, Curve, columns};
 use crate::rng;
 use crate::run::{Run, Stamp, Summary};
 use crate::train::{
-    Doors, Fit, Shuffled, Source, Supervised, TrainConfig, build_network, eval_view, evaluated, fit, load_data, logits,
+    Doors, Fit, Shuffled, Source, Supervised, TrainConfig, build_network, eval_view, evaluated, fit, load_data,
+    load_pretrained, logits,
 };
 
 pub fn run(config: Config, run: &mut Run) -> Result<Summary> {
@@ -96,14 +98,27 @@ impl Job<'_> {
     /// (Patrini et al. 2017, eq. 12).
     fn estimate_transition(&self, run: &mut Run) -> Result<(Tensor, Stamp)> {
         let data = &self.corrupted.data;
-        let net = build_network(run, &self.config.model, data)?;
+        let mut net = build_network(run, &self.config.model, data)?;
+        self.start(&net, &[String::new()])?;
         let config = TrainConfig { epochs: self.config.method.anchor_epochs, ..self.config.train.clone() };
-        let phase =
-            Supervised { phase: "anchors", net: &net, data, config: &config, groups: None, start: Stamp::default() };
+        let mut add_ons = AddOns::attach(run, &mut net, &config.optimizer)?;
+        add_ons.begin(&net, Stamp::default(), run)?;
+        let groups = Some(add_ons.groups(&net));
+        let phase = Supervised { phase: "anchors", net: &net, data, config: &config, groups, start: Stamp::default() };
         // As a loss of the same name as the next phase's: both phases write the same columns.
-        let end = phase.fit(&mut [&mut RobustTraining { loss: RobustLoss::Ce }], run)?.end;
-        let p = logits(&*net.model, &View::plain(&net.store), &data.train).softmax(-1, Kind::Double);
+        let mut loss = RobustTraining { loss: RobustLoss::Ce };
+        let mut doors: Vec<&mut dyn Doors> = vec![&mut loss];
+        doors.extend(add_ons.doors());
+        let end = phase.fit(&mut doors, run)?.end;
+        let view = eval_view(&net.store, &doors);
+        let p = logits(&*net.model, &view, &data.train).softmax(-1, Kind::Double);
         Ok((p.index_select(0, &p.argmax(0, false)), end))
+    }
+
+    /// Fills the nets that stand under the prefixes `parts` with the weights of `method.start`, if there are any.
+    fn start(&self, net: &Network, parts: &[String]) -> Result<()> {
+        let load = |path: &PathBuf| load_pretrained(net, parts, path).context("method.start");
+        self.config.method.start.as_ref().map_or(Ok(()), load)
     }
 
     /// Trains one network in the usual order.
@@ -115,8 +130,9 @@ impl Job<'_> {
         start: Stamp,
     ) -> Result<Summary> {
         let net = build_network(run, &self.config.model, &self.corrupted.data)?;
+        self.start(&net, &[String::new()])?;
         let mut source = self.usual_order(run);
-        self.train(run, &net, &mut source, doors, memories, start)
+        self.train(run, net, &mut source, doors, memories, start)
     }
 
     fn usual_order(&self, run: &Run) -> Shuffled<'_> {
@@ -126,21 +142,25 @@ impl Job<'_> {
 
     fn coteaching(&self, run: &mut Run) -> Result<Summary> {
         let (net, peers) = Peers::build(&self.arch()?, self.config.method.nets(), run.seed(), run.device)?;
+        self.start(&net, &peers.parts())?;
         let mut training = CoTeachingTraining::new(self.config.coteaching(), &peers);
         let mut source = self.usual_order(run);
-        self.train(run, &net, &mut source, &mut [&mut training], &[], Stamp::default())
+        self.train(run, net, &mut source, &mut [&mut training], &[], Stamp::default())
     }
 
     fn elr_plus(&self, run: &mut Run) -> Result<Summary> {
         let (config, count, seed) = (&self.config.method, self.config.method.nets(), run.seed());
         let arch = self.arch()?;
         let (net, peers) = Peers::build(&arch, count, seed, run.device)?;
-        let (averaged, _) = Peers::build(&arch, count, rng::mix(seed, "averaged nets"), run.device)?;
+        let (mut averaged, _) = Peers::build(&arch, count, rng::mix(seed, "averaged nets"), run.device)?;
+        self.start(&net, &peers.parts())?;
+        self.start(&averaged, &peers.parts())?;
+        let add_ons = AddOns::attach(run, &mut averaged, &self.config.train.optimizer)?;
         let memories = self.memories(count);
-        let mut training = PlusTraining::new(config, peers, averaged.store, &memories);
+        let mut training = PlusTraining::new(config, peers, averaged.store, add_ons, &memories);
         let TrainConfig { batch, drop_last, .. } = self.config.train;
         let mut source = Turns::new(&self.corrupted.data.train, count, batch, drop_last, seed);
-        self.train(run, &net, &mut source, &mut [&mut training], &memories, Stamp::default())
+        self.train(run, net, &mut source, &mut [&mut training], &memories, Stamp::default())
     }
 
     fn arch(&self) -> Result<Arch> {
@@ -153,7 +173,7 @@ impl Job<'_> {
     fn train(
         &self,
         run: &mut Run,
-        net: &Network,
+        mut net: Network,
         source: &mut dyn Source,
         doors: &mut [&mut dyn Doors],
         memories: &[TargetMemory],
@@ -162,10 +182,14 @@ impl Job<'_> {
         let (corrupted, config) = (self.corrupted, &self.config.train);
         let mut measure =
             Measure { corrupted, memories, every: self.config.method.measure_every, epochs: config.epochs };
+        let mut add_ons = AddOns::attach(run, &mut net, &config.optimizer)?;
+        add_ons.begin(&net, start, run)?;
+        let groups = Some(add_ons.groups(&net));
         let mut doors: Vec<&mut dyn Doors> = doors.iter_mut().map(|door| &mut **door as &mut dyn Doors).collect();
+        doors.extend(add_ons.doors());
         doors.push(&mut measure);
-        let job =
-            Fit { phase: "train", net, source, evaluate: &evaluated(&corrupted.data), config, groups: None, start };
+        let evaluate = &evaluated(&corrupted.data);
+        let job = Fit { phase: "train", net: &net, source, evaluate, config, groups, start };
         let outcome = fit(job, &mut doors, run)?;
         let view = eval_view(&net.store, &doors);
         drop(doors);
@@ -180,6 +204,7 @@ impl Job<'_> {
         summary.extend(outcome.best.get("test_accuracy").map(|best| ("accuracy_best".into(), json!(best))));
         summary.extend(outcome.best.get("val_accuracy").map(|best| ("accuracy_val_best".into(), json!(best))));
         summary.insert("steps".into(), json!(outcome.end.step));
+        summary.extend(add_ons.end(&net, outcome.end, run)?);
         Ok(summary)
     }
 }

@@ -13,6 +13,7 @@ use super::plus::{Averaging, Plus, average, mixed_targets};
 use super::robust::RobustLoss;
 use crate::data::Batch;
 use crate::data::mixup::{beta_draw, larger_share, mix, one_hot};
+use crate::methods::AddOns;
 use crate::models::Cx;
 use crate::params::{ParamId, ParamStore, View};
 use crate::train::{Doors, Ema, Pass, Step, Terms};
@@ -135,6 +136,8 @@ pub struct PlusTraining<'a> {
     trained: Vec<Vec<ParamId>>,
     /// w': all nets' averaged weights. Its batch-norm statistics are its own, from its passes in train mode.
     averaged: Ema,
+    /// What `--with` makes of the averaged weights.
+    add_ons: AddOns,
     /// One a net.
     memories: &'a [TargetMemory],
     mixture: Option<Mixture>,
@@ -150,16 +153,23 @@ struct Mixture {
 
 impl<'a> PlusTraining<'a> {
     /// `averaged` starts from random values of its own (official code).
-    pub fn new(config: &Method, peers: Peers, averaged: ParamStore, memories: &'a [TargetMemory]) -> PlusTraining<'a> {
+    pub fn new(
+        config: &Method,
+        peers: Peers,
+        averaged: ParamStore,
+        add_ons: AddOns,
+        memories: &'a [TargetMemory],
+    ) -> PlusTraining<'a> {
         PlusTraining {
             beta: config.beta,
             plus: config.plus(),
             averaging: config.averaging(),
             mixup_alpha: config.mixup_alpha,
             eval: config.eval,
-            trained: (0..peers.count()).map(|a| Peers::trainable(&averaged, a)).collect(),
+            trained: (0..peers.count()).map(|a| peers.trainable(&averaged, a)).collect(),
             peers,
             averaged: Ema { store: averaged, updates: 0 },
+            add_ons,
             memories,
             mixture: None,
         }
@@ -206,9 +216,12 @@ impl Doors for PlusTraining<'_> {
     fn loss(&mut self, step: &Step, pass: &Pass, terms: &mut Terms) -> Result<()> {
         let (a, s) = turn(step, self.peers.count());
         let Mixture { x, perm, l } = self.mixture.take().context("a batch that was not mixed")?;
-        let averaged = View::plain(&self.averaged.store);
         // P comes from the other net's averaged weights, in train mode: batch statistics.
-        let peer = no_grad(|| self.peers.net(self.peers.other(a)).forward(&Cx::train(&averaged), &x));
+        let peer = no_grad(|| {
+            let mut averaged = View::plain(&self.averaged.store);
+            self.add_ons.view(&self.averaged.store, &mut averaged);
+            self.peers.net(self.peers.other(a)).forward(&Cx::train(&averaged), &x)
+        });
         let q = mixed_targets(&self.memories[a], &pass.batch.index, &peer, self.beta, &perm, &l);
         let labels = pass.batch.soft.as_ref().context("a batch without mixed labels")?;
         let made = self.plus.loss(pass.logits, labels, &q, s);

@@ -9,7 +9,7 @@ use crate::config::Experiment;
 use crate::data::DataConfig;
 use crate::data::noise::LabelNoise;
 use crate::models::Arch;
-use crate::train::{OptimizerKind, TrainConfig};
+use crate::train::{OptimizerConfig, OptimizerKind, TrainConfig};
 
 /// What a layer's weight is of its free parameter v.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -164,11 +164,7 @@ pub struct Config {
 impl Experiment for Config {
     fn validate(&self) -> Result<()> {
         self.method.check()?;
-        let decoupled = self.train.optimizer.kind == OptimizerKind::AdamW;
-        ensure!(
-            self.method.decay_on == DecayOn::V || !decoupled,
-            "method.decay_on = \"w\" adds the decay to the gradient, which adamw does not: train.optimizer.kind should be sgd, adam or rmsprop"
-        );
+        self.method.check_optimizer(&self.train.optimizer)?;
         ensure!((0.0..=1.0).contains(&self.noise.rate), "noise.rate = {} should be from 0 to 1", self.noise.rate);
         self.data.check()?;
         self.train.check("train")
@@ -176,6 +172,15 @@ impl Experiment for Config {
 }
 
 impl Method {
+    /// Whether the optimizer's decay can act on w.
+    pub fn check_optimizer(&self, optimizer: &OptimizerConfig) -> Result<()> {
+        ensure!(
+            self.decay_on == DecayOn::V || optimizer.kind != OptimizerKind::AdamW,
+            "method.decay_on = \"w\" adds the decay to the gradient, which adamw does not: train.optimizer.kind should be sgd, adam or rmsprop"
+        );
+        Ok(())
+    }
+
     /// What the field ranges cannot say.
     pub fn check(&self) -> Result<()> {
         let positive = [("bound_sigmas", self.bound_sigmas), ("slope", self.slope), ("near", self.near)];

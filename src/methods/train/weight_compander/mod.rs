@@ -12,16 +12,18 @@
 //! Only the abstract and the introduction of the paper could be read: the function, its initial values, the sharing of a and
 //! b and their learning rate are this product's choice. There is no official code.
 //!
-//! [`psi`] is the method, [`rivals`] what it is compared with, [`statistics`] what is measured of the weights, [`Companding`]
+//! [`psi`] is the method, [`rivals`] what it is compared with, [`statistics`] what is measured of the weights, `training`
 //! the doors of an ordinary training run. The run leaves `compander.csv` (each layer at each epoch), checkpoints that hold v
 //! beside log a and log b, and `folded.safetensors`, the plain network.
 //!
 //! How to use: start with c = 2, kappa = 1, a and b fixed. Learned a and b open the bound in networks without normalization.
+//! On top of another method: `reglab train elr --with weight-compander`.
 //! Where it helps: few and wrong labels; a stronger weight decay reaches the same there, and on clean labels nothing is won.
 
 mod build;
 mod config;
 mod map;
+mod measure;
 mod ops;
 pub mod psi;
 pub mod rivals;
@@ -30,13 +32,17 @@ mod start;
 pub mod statistics;
 mod training;
 
-pub use config::{Config, Method};
+pub use config::Config;
 pub use ops::OPS;
-pub use training::Companding;
 
 use anyhow::Result;
+use toml::Table;
 
-use crate::methods::{Definition, Verb, claims, presets};
+use config::Method;
+use training::Companding;
+
+use crate::config::Schema;
+use crate::methods::{Definition, Maker, Verb, claims, presets};
 use crate::ops::Op;
 use crate::run::{Run, Summary};
 
@@ -54,8 +60,27 @@ impl Definition for WeightCompander {
     const HEADLINE: &'static [&'static str] =
         &["accuracy", "accuracy_folded", "train_accuracy", "near_zero", "max_over_rms", "max_over_bound"];
     const OPS: &'static [Op] = OPS;
+    const ADD_ON: Option<Maker> = Some(ADD_ON);
+
+    fn takes_add_ons(_experiment: &Config) -> Result<()> {
+        Ok(())
+    }
 
     fn run(experiment: Config, run: &mut Run) -> Result<Summary> {
         run::run(experiment, run)
     }
 }
+
+/// `--with weight-compander`: any network that is trained in the common loop is companded.
+const ADD_ON: Maker = Maker {
+    section: || Schema::of::<Config>().method_section(),
+    check: |section| {
+        let method: Method = section.clone().try_into()?;
+        method.check()?;
+        Ok(Table::try_from(&method)?)
+    },
+    attach: |section, net, optimizer| {
+        let method: Method = section.clone().try_into()?;
+        Ok(Box::new(Companding::new(&method, net, optimizer)?))
+    },
+};

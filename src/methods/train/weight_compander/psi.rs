@@ -4,6 +4,8 @@
 use std::f64::consts::PI;
 use tch::Tensor;
 
+use crate::native;
+
 /// Psi with its two positive numbers, each 0-d (one a layer) or `[O]` (one a filter: the first dimension of v).
 pub struct Compander {
     pub a: Tensor,
@@ -34,9 +36,13 @@ impl Compander {
         &self.a * (PI / 2.0)
     }
 
-    /// w = a atan(v / b), elementwise. Autograd gives the gradients of v, a and b.
+    /// w = a atan(v / b), elementwise. Autograd gives the gradients of v, a and b; numbers that are fixed take the fused pass.
     pub fn psi(&self, v: &Tensor) -> Tensor {
-        per_filter(&self.a, v) * (v / per_filter(&self.b, v)).atan()
+        let Compander { a, b } = self;
+        if a.requires_grad() || b.requires_grad() {
+            return per_filter(a, v) * (v / per_filter(b, v)).atan();
+        }
+        native::compand(v, &a.to_kind(v.kind()), &b.to_kind(v.kind())).expect("a and b are one number, or one a filter")
     }
 
     /// dw/dv = a b / (b^2 + v^2), without gradient. Weight decay on w instead of v adds `wd * w * slope(v)` to v's gradient.

@@ -4,12 +4,13 @@ use anyhow::Result;
 use serde_json::json;
 use tch::{Kind, Tensor, no_grad};
 
-use super::config::{Bound, Config};
-use super::start;
-use super::training::{Companding, LayerRow};
+use super::build::Layer;
+use super::config::Config;
+use super::training::Companding;
 use crate::data::DeviceSplits;
+use crate::methods::{AddOn, AddOns};
 use crate::models::{Network, checkpoint};
-use crate::params::{Role, View};
+use crate::params::View;
 use crate::report::plot::{Chart, Curve, draw_column, draw_each};
 use crate::run::{Run, Stamp, Summary};
 use crate::train::{Doors, Supervised, build_network, evaluate, load_data, logits};
@@ -19,21 +20,31 @@ pub fn run(config: Config, run: &mut Run) -> Result<Summary> {
     let data = load_data(run, &config.data)?;
     let data = spoil(&config, data, run, &mut summary)?;
     let mut net = build_network(run, &config.model, &data)?;
-    if let Some(path) = &config.method.start {
-        start::load(&net, path)?;
-    }
-    let mut companding = Companding::new(&config.method, &mut net, config.train.optimizer.weight_decay)?;
-    announce(&config, &net, &companding, run, &mut summary);
-    companding.record_start(&net.store, run)?;
-    let groups = Some(companding.param_groups(&net.store));
-    let phase =
-        Supervised { phase: "train", net: &net, data: &data, config: &config.train, groups, start: Stamp::default() };
-    let end = phase.fit(&mut [&mut companding], run)?.end;
-    let rows =
-        companding.measure(&net.store).map_err(|layer| run.non_finite(&format!("v of layer {layer}"), end.step))?;
-    weights(&rows, &net, &companding, &mut summary);
-    fold(&net, &companding, &data, run, &mut summary)?;
-    pictures(&net, &companding, run)?;
+    let optimizer = &config.train.optimizer;
+    let mut companding = Companding::new(&config.method, &mut net, optimizer)?;
+    let mut others = AddOns::attach(run, &mut net, optimizer)?;
+    summary.extend(companding.begin(&net, Stamp::default(), run)?);
+    others.begin(&net, Stamp::default(), run)?;
+    let phase = Supervised {
+        phase: "train",
+        net: &net,
+        data: &data,
+        config: &config.train,
+        groups: Some(companding.regroup(others.groups(&net))),
+        start: Stamp::default(),
+    };
+    let mut doors: Vec<&mut dyn Doors> = vec![&mut companding];
+    doors.extend(others.doors());
+    let end = phase.fit(&mut doors, run)?.end;
+    let mut view = View::plain(&net.store);
+    no_grad(|| {
+        companding.view(&net.store, &mut view);
+        others.view(&net.store, &mut view);
+    });
+    summary.extend(companding.end(&net, end, run)?);
+    fold(&net, &view, &data, run, &mut summary)?;
+    pictures(&view, &companding, run)?;
+    summary.extend(others.end(&net, end, run)?);
     summary.insert("steps".into(), json!(end.step));
     Ok(summary)
 }
@@ -49,97 +60,32 @@ fn spoil(config: &Config, data: DeviceSplits, run: &mut Run, summary: &mut Summa
     Ok(DeviceSplits { train, ..data })
 }
 
-/// Says how much the start was clipped, and what is likely to go wrong.
-fn announce(config: &Config, net: &Network, companding: &Companding, run: &mut Run, summary: &mut Summary) {
-    let layers: Vec<(&str, f64)> =
-        companding.layers().iter().filter_map(|layer| Some((layer.name.as_str(), layer.clipped?))).collect();
-    if !layers.is_empty() {
-        let listed: Vec<String> = layers.iter().map(|(name, share)| format!("{name} {:.1}%", 100.0 * share)).collect();
-        run.progress.say(&format!("initial weights clipped to the bound: {}", listed.join(", ")));
-        let largest = layers.iter().map(|(_, share)| *share).fold(0.0, f64::max);
-        summary.insert("clipped_share".into(), json!(largest));
-        let method = &config.method;
-        if method.start.is_some() && method.bound == Bound::Sigma && largest > 0.0 {
-            run.progress.warn(&format!(
-                "up to {:.1}% of a layer's weights of method.start were clipped; method.bound = \"from_checkpoint\" clips none",
-                100.0 * largest
-            ));
-        } else if largest > TOO_TIGHT {
-            run.progress.warn(&format!(
-                "method.bound_sigmas = {} clips {:.1}% of the initial weights of a layer; 2 clips about 5%",
-                method.bound_sigmas,
-                100.0 * largest
-            ));
-        }
-    }
-    let normalized = net.store.iter().any(|(_, param)| param.role == Role::NormScale);
-    if config.method.learn && !normalized {
-        run.progress.warn(
-            "method.learn without normalization layers lets a grow as a gain, which opens the bound; watch a in compander.csv",
-        );
-    }
-}
-
-/// Above this share of clipped initial weights the bound is likely a mistake (c = 2 clips a twentieth, c = 1 a third).
-const TOO_TIGHT: f64 = 0.2;
-
-/// The weights of the training network: of each layer, and of all.
-fn weights(rows: &[LayerRow], net: &Network, companding: &Companding, summary: &mut Summary) {
-    let sizes: Vec<f64> = companding.layers().iter().map(|layer| net.store.get(layer.weight).numel() as f64).collect();
-    let near = rows.iter().zip(&sizes).map(|(row, size)| row.near_zero * size).sum::<f64>() / sizes.iter().sum::<f64>();
-    summary.insert("near_zero".into(), json!(near));
-    summary.insert("max_over_rms".into(), json!(rows.iter().map(|row| row.max_over_rms).fold(0.0, f64::max)));
-    if let Some(over) = companding.max_over_bound() {
-        summary.insert("max_over_bound".into(), json!(over));
-    }
-    for row in rows {
-        summary.insert(format!("near_zero.{}", row.layer), json!(row.near_zero));
-        summary.insert(format!("max_over_rms.{}", row.layer), json!(row.max_over_rms));
-    }
-}
-
-/// Writes the plain network to folded.safetensors and compares it with the training network.
-fn fold(
-    net: &Network,
-    companding: &Companding,
-    data: &DeviceSplits,
-    run: &mut Run,
-    summary: &mut Summary,
-) -> Result<()> {
-    let view = shown(net, companding);
-    let folded = net.folded(&view)?;
+/// Writes the plain network that `view` shows to folded.safetensors and compares it with the training network.
+fn fold(net: &Network, view: &View, data: &DeviceSplits, run: &mut Run, summary: &mut Summary) -> Result<()> {
+    let folded = net.folded(view)?;
     checkpoint::save(&run.folder().join("folded.safetensors"), &folded.arch, &folded.store)?;
     let plain = View::plain(&folded.store);
-    let test = evaluate(&*net.model, &view, &data.test);
-    let difference = logits(&*net.model, &view, &data.test) - logits(&*folded.model, &plain, &data.test);
+    let test = evaluate(&*net.model, view, &data.test);
+    let difference = logits(&*net.model, view, &data.test) - logits(&*folded.model, &plain, &data.test);
     let numbers = [
         ("accuracy", test.accuracy),
         ("accuracy_folded", evaluate(&*folded.model, &plain, &data.test).accuracy),
         ("fold_difference", difference.abs().max().double_value(&[])),
-        ("train_accuracy", evaluate(&*net.model, &view, &data.train).accuracy),
+        ("train_accuracy", evaluate(&*net.model, view, &data.train).accuracy),
         ("loss", test.loss),
     ];
     summary.extend(numbers.map(|(name, value)| (name.to_owned(), json!(value))));
     Ok(())
 }
 
-/// The network as the method shows it.
-fn shown<'s>(net: &'s Network, companding: &Companding) -> View<'s> {
-    let mut view = View::plain(&net.store);
-    no_grad(|| companding.view(&net.store, &mut view));
-    view
-}
-
 /// Accuracy, loss and the layers' numbers over the epochs, and the weights' distribution at the end.
-fn pictures(net: &Network, companding: &Companding, run: &Run) -> Result<()> {
+fn pictures(view: &View, companding: &Companding, run: &Run) -> Result<()> {
     draw_column(run, "accuracy", "eval", "test_accuracy", None)?;
     draw_column(run, "loss", "train", "loss", None)?;
     for column in ["near_zero", "max_over_rms", "bound"] {
         draw_each(run, column, "compander", column, "layer")?;
     }
-    let view = shown(net, companding);
-    let curve =
-        |layer: &super::build::Layer| Curve { name: layer.name.clone(), points: density(view.get(layer.weight)) };
+    let curve = |layer: &Layer| Curve { name: layer.name.clone(), points: density(view.get(layer.weight)) };
     let curves: Vec<Curve> = companding.layers().iter().map(curve).collect();
     let chart = Chart {
         title: "weights of each layer",

@@ -40,7 +40,7 @@ mod tests {
     use crate::methods::train::weight_compander::{Companding, config::Method, config::Share};
     use crate::models::{Arch, MlpArch};
     use crate::params::View;
-    use crate::train::Doors;
+    use crate::train::{Doors, OptimizerConfig};
     use std::collections::HashMap;
     use tch::Device;
 
@@ -51,7 +51,8 @@ mod tests {
 
     fn checkpoint(share: Share, path: &Path) -> (Network, Companding) {
         let mut net = net(1);
-        let doors = Companding::new(&Method { share, ..Method::default() }, &mut net, 0.0).unwrap();
+        let doors =
+            Companding::new(&Method { share, ..Method::default() }, &mut net, &OptimizerConfig::default()).unwrap();
         std::fs::write(path, net.store.to_bytes(HashMap::new()).unwrap()).unwrap();
         (net, doors)
     }

@@ -10,10 +10,12 @@ use super::config::{DecayOn, Method};
 use super::map::Map;
 use super::rivals::clip_to_bound;
 use super::statistics::WeightStatistics;
+use super::{measure, start};
+use crate::methods::AddOn;
 use crate::models::Network;
 use crate::params::{ParamId, ParamStore, View};
-use crate::run::{Run, Stamp};
-use crate::train::{Doors, EpochEnd, ParamGroup, Pass, Step, Terms};
+use crate::run::{Run, Stamp, Summary};
+use crate::train::{Doors, EpochEnd, OptimizerConfig, ParamGroup, Pass, Step, Terms};
 
 /// The compander (or a rival of it) on the layers of a network.
 pub struct Companding {
@@ -48,39 +50,35 @@ pub struct LayerRow {
 const NUMBERS: usize = 10;
 
 impl Companding {
-    /// The doors of `config` for a network whose weights are the plain ones: chooses its layers, rewrites their weights to v
-    /// and adds the maps' numbers to the store. `weight_decay` is the optimizer's. Errors name the field or the layer.
-    pub fn new(config: &Method, net: &mut Network, weight_decay: f64) -> Result<Companding> {
+    /// The doors of `config` for a network that was just built: loads `start`, if there is one, chooses the layers, rewrites
+    /// their weights to v and adds the maps' numbers to the store. Errors name the field or the layer.
+    pub fn new(config: &Method, net: &mut Network, optimizer: &OptimizerConfig) -> Result<Companding> {
         config.check()?;
+        config.check_optimizer(optimizer)?;
+        if let Some(path) = &config.start {
+            start::load(net, path)?;
+        }
         let names = net.store.iter().filter_map(|(_, p)| p.name.strip_suffix(".weight").map(str::to_owned)).collect();
         Ok(Companding {
             layers: layers(config, net)?,
             config: config.clone(),
-            weight_decay,
+            weight_decay: optimizer.weight_decay,
             dropped: if config.dropout > 0.0 { names } else { HashSet::new() },
             over_bound: 0.0,
         })
+    }
+
+    pub fn config(&self) -> &Method {
+        &self.config
     }
 
     pub fn layers(&self) -> &[Layer] {
         &self.layers
     }
 
-    /// The optimizer's groups: log a and log b have a learning rate of their own and never decay (the bound would shrink to
-    /// zero); with decay on w the decay of v is in the gradient.
-    pub fn param_groups(&self, store: &ParamStore) -> Vec<ParamGroup> {
-        let is_log = |id: &ParamId| {
-            self.layers
-                .iter()
-                .any(|l| matches!(l.map, Map::Compander { log_a, log_b, .. } if [log_a, log_b].contains(id)))
-        };
-        let (logs, rest): (Vec<_>, Vec<_>) = store.trainable().into_iter().partition(is_log);
-        let free = |id: &ParamId| self.config.decay_on == DecayOn::W && self.layers.iter().any(|l| l.weight == *id);
-        let (free, rest) = rest.into_iter().partition(free);
-        let group = |ids, lr_mult, weight_decay| ParamGroup { ids, lr_mult, weight_decay };
-        let groups =
-            [group(rest, 1.0, self.weight_decay), group(free, 1.0, 0.0), group(logs, self.config.ab_lr_mult, 0.0)];
-        groups.into_iter().filter(|group| !group.ids.is_empty()).collect()
+    fn is_log(&self, id: ParamId) -> bool {
+        let of = |l: &Layer| matches!(l.map, Map::Compander { log_a, log_b, .. } if [log_a, log_b].contains(&id));
+        self.layers.iter().any(of)
     }
 
     /// The largest max |w| / B that any epoch's end has seen; None without a bound.
@@ -129,21 +127,40 @@ impl Companding {
         Tensor::stack(&all, 0)
     }
 
-    /// Writes the rows of one moment.
-    fn record(&mut self, store: &ParamStore, at: Stamp, run: &mut Run) -> Result<()> {
+    /// Writes the rows of one moment; those of the start hold the shares that were clipped.
+    fn record(&mut self, store: &ParamStore, at: Stamp, start: bool, run: &mut Run) -> Result<()> {
         let rows = self.measure(store).map_err(|layer| run.non_finite(&format!("v of layer {layer}"), at.step))?;
         for (mut row, layer) in rows.into_iter().zip(&self.layers) {
-            row.clipped_share = layer.clipped.filter(|_| at.step == 0);
+            row.clipped_share = layer.clipped.filter(|_| start);
             let over = row.bound.map_or(0.0, |bound| row.max_abs / bound);
             self.over_bound = self.over_bound.max(over);
             run.row("compander", at, &row)?;
         }
         Ok(())
     }
+}
 
-    /// The rows of epoch 0, with the shares that were clipped.
-    pub fn record_start(&mut self, store: &ParamStore, run: &mut Run) -> Result<()> {
-        self.record(store, Stamp::default(), run)
+impl AddOn for Companding {
+    /// log a and log b have a learning rate of their own and never decay (the bound would shrink to zero); with decay on w the
+    /// decay of v is in the gradient.
+    fn regroup(&self, groups: Vec<ParamGroup>) -> Vec<ParamGroup> {
+        let free = |id: &ParamId| self.config.decay_on == DecayOn::W && self.layers.iter().any(|l| l.weight == *id);
+        let split = |ParamGroup { ids, lr_mult, weight_decay }| {
+            let (logs, rest): (Vec<_>, Vec<_>) = ids.into_iter().partition(|&id| self.is_log(id));
+            let (free, rest) = rest.into_iter().partition(free);
+            let group = |ids, factor, weight_decay| ParamGroup { ids, lr_mult: lr_mult * factor, weight_decay };
+            [group(rest, 1.0, weight_decay), group(free, 1.0, 0.0), group(logs, self.config.ab_lr_mult, 0.0)]
+        };
+        groups.into_iter().flat_map(split).filter(|group| !group.ids.is_empty()).collect()
+    }
+
+    fn begin(&mut self, net: &Network, at: Stamp, run: &mut Run) -> Result<Summary> {
+        self.record(&net.store, at, true, run)?;
+        Ok(measure::announce(self, net, run))
+    }
+
+    fn end(&self, net: &Network, at: Stamp, run: &Run) -> Result<Summary> {
+        measure::weights(self, net, at, run)
     }
 }
 
@@ -211,7 +228,7 @@ impl Doors for Companding {
     }
 
     fn epoch_end(&mut self, end: &EpochEnd, run: &mut Run) -> Result<()> {
-        self.record(end.step.store, end.at, run)
+        self.record(end.step.store, end.at, false, run)
     }
 
     fn state(&self) -> Vec<(String, Tensor)> {
@@ -237,6 +254,10 @@ mod tests {
         Network::build(Arch::Mlp(arch), 2, Device::Cpu).unwrap()
     }
 
+    fn companding(config: Method, net: &mut Network) -> Companding {
+        Companding::new(&config, net, &OptimizerConfig::default()).unwrap()
+    }
+
     fn shown<'s>(doors: &Companding, store: &'s ParamStore) -> View<'s> {
         let mut view = View::plain(store);
         doors.view(store, &mut view);
@@ -247,7 +268,7 @@ mod tests {
     fn the_folded_network_computes_what_the_training_network_does() {
         for learn in [false, true] {
             let mut net = net();
-            let doors = Companding::new(&Method { learn, ..Method::default() }, &mut net, 0.0).unwrap();
+            let doors = companding(Method { learn, ..Method::default() }, &mut net);
             let view = shown(&doors, &net.store);
             let plain = net.folded(&view).unwrap();
             let x = Tensor::ones([2, 6], (Kind::Float, Device::Cpu));
@@ -259,22 +280,21 @@ mod tests {
 
     #[test]
     fn logs_learn_slowly_and_never_decay_and_fixed_ones_not_at_all() {
-        let mut net = net();
-        let doors = Companding::new(&Method { learn: true, ..Method::default() }, &mut net, 0.5).unwrap();
-        let groups = doors.param_groups(&net.store);
-        let summary: Vec<_> = groups.iter().map(|g| (g.ids.len(), g.lr_mult, g.weight_decay)).collect();
-        assert_eq!(summary, [(6, 1.0, 0.5), (6, 0.1, 0.0)]);
-        let mut net = self::net();
-        let config = Method { decay_on: DecayOn::W, ..Method::default() };
-        let groups = Companding::new(&config, &mut net, 0.5).unwrap().param_groups(&net.store);
-        let summary: Vec<_> = groups.iter().map(|g| (g.ids.len(), g.lr_mult, g.weight_decay)).collect();
-        assert_eq!(summary, [(3, 1.0, 0.5), (3, 1.0, 0.0)]);
+        let groups = |config: Method| {
+            let mut net = net();
+            let doors = companding(config, &mut net);
+            let all = ParamGroup { ids: net.store.trainable(), lr_mult: 2.0, weight_decay: 0.5 };
+            let groups = doors.regroup(vec![all]);
+            groups.iter().map(|g| (g.ids.len(), g.lr_mult, g.weight_decay)).collect::<Vec<_>>()
+        };
+        assert_eq!(groups(Method { learn: true, ..Method::default() }), [(6, 2.0, 0.5), (6, 0.2, 0.0)]);
+        assert_eq!(groups(Method { decay_on: DecayOn::W, ..Method::default() }), [(3, 2.0, 0.5), (3, 2.0, 0.0)]);
     }
 
     #[test]
     fn a_v_that_is_not_finite_is_reported_by_its_layer_although_w_is_bounded() {
         let mut net = net();
-        let doors = Companding::new(&Method::default(), &mut net, 0.0).unwrap();
+        let doors = companding(Method::default(), &mut net);
         let rows = doors.measure(&net.store).unwrap();
         assert!(rows.iter().all(|row| row.max_abs < row.bound.unwrap()));
         let id = net.store.find("fc2.weight").unwrap();
@@ -286,7 +306,7 @@ mod tests {
     fn only_bounded_maps_have_a_bound() {
         let bounded = |reparameterization| {
             let mut net = net();
-            let doors = Companding::new(&Method { reparameterization, ..Method::default() }, &mut net, 0.0).unwrap();
+            let doors = companding(Method { reparameterization, ..Method::default() }, &mut net);
             let row = doors.measure(&net.store).unwrap().remove(0);
             assert_eq!(row.bound.is_some(), doors.max_over_bound().is_some());
             (row.bound.is_some(), row.a.is_some())

@@ -7,9 +7,9 @@ use anyhow::Result;
 use std::collections::HashMap;
 use tch::{Kind, Tensor, no_grad};
 
+use crate::continual::output::Output;
 use crate::continual::protocol::{Learner, Task};
 use crate::continual::stream::Scenario;
-use crate::continual::tasks::Tasks;
 use crate::models::{Cx, Network};
 use crate::params::{ParamStore, View};
 use crate::train::{Doors, Pass, Step, Terms};
@@ -35,7 +35,7 @@ pub fn distillation_of_heads(logits: &Tensor, old_logits: &Tensor, edges: &[i64]
 
 /// The learner.
 pub struct Lwf<'a> {
-    tasks: &'a Tasks,
+    output: &'a Output,
     net: &'a Network,
     alpha: f64,
     temperature: f64,
@@ -45,13 +45,13 @@ pub struct Lwf<'a> {
 }
 
 impl<'a> Lwf<'a> {
-    pub fn new(tasks: &'a Tasks, net: &'a Network, alpha: f64, temperature: f64) -> Lwf<'a> {
-        Lwf { tasks, net, alpha, temperature, task: 0, old: None }
+    pub fn new(output: &'a Output, net: &'a Network, alpha: f64, temperature: f64) -> Lwf<'a> {
+        Lwf { output, net, alpha, temperature, task: 0, old: None }
     }
 
     /// KD from the old model on the current batch.
     fn teach(&self, old: &ParamStore, pass: &Pass) -> Tensor {
-        let (output, labels) = (&self.tasks.output, &pass.batch.y);
+        let (output, labels) = (self.output, &pass.batch.y);
         let old_logits = no_grad(|| self.net.model.forward(&Cx::eval(&View::plain(old)), &pass.batch.x));
         if output.scenario() == Scenario::TaskIncremental {
             return distillation_of_heads(pass.logits, &old_logits, &output.edges()[..=self.task], self.temperature);
@@ -72,20 +72,14 @@ impl Doors for Lwf<'_> {
     }
 
     fn terms(&self) -> Vec<&'static str> {
-        vec!["ce", "kd"]
-    }
-
-    fn owns_loss(&self) -> bool {
-        true
+        vec!["kd"]
     }
 
     fn loss(&mut self, _step: &Step, pass: &Pass, terms: &mut Terms) -> Result<()> {
-        let ce = self.tasks.output.cross_entropy(pass.logits, &pass.batch.y, self.task + 1);
         let kd = match &self.old {
             Some(old) => self.teach(old, pass) * self.alpha,
-            None => ce.detach().zeros_like(),
+            None => Tensor::zeros([], (Kind::Float, pass.logits.device())),
         };
-        terms.add("ce", ce);
         terms.add("kd", kd);
         Ok(())
     }

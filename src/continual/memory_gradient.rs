@@ -3,7 +3,9 @@
 use anyhow::Result;
 use tch::Tensor;
 
-use crate::continual::flat;
+use super::flat;
+use super::output::Output;
+use super::replay::Replayed;
 use crate::models::{Cx, Model};
 use crate::native;
 use crate::params::{ParamId, ParamStore, View};
@@ -15,18 +17,20 @@ pub enum Mode {
     Eval,
 }
 
-/// The flat gradient `[P]` of `loss` of the logits of `x` with respect to `leaves`.
-pub fn of(
+/// The flat gradient `[P]` of the mean cross entropy of `samples` with respect to `leaves`, over the columns in use once
+/// `seen` tasks have been started.
+pub fn memory_gradient(
     model: &dyn Model,
     store: &ParamStore,
     leaves: &[ParamId],
-    x: &Tensor,
+    samples: &Replayed,
+    (output, seen): (&Output, usize),
     mode: Mode,
-    loss: impl Fn(&Tensor) -> Tensor,
 ) -> Result<Tensor> {
     let view = View::plain(store);
     let cx = if mode == Mode::Train { Cx::train(&view) } else { Cx::eval(&view) };
+    let (x, labels) = samples;
+    let loss = output.cross_entropy(&model.forward(&cx, x), labels, seen);
     let tensors: Vec<&Tensor> = leaves.iter().map(|&id| store.get(id)).collect();
-    let grads = native::grad(&loss(&model.forward(&cx, x)), &tensors, false, false)?;
-    Ok(flat::gradient(&grads, &tensors))
+    Ok(flat::gradient(&native::grad(&loss, &tensors, false, false)?, &tensors))
 }

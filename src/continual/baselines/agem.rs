@@ -4,13 +4,11 @@ use anyhow::Result;
 use std::collections::HashMap;
 use tch::{Tensor, no_grad};
 
-use super::memory_gradient::{self, Mode};
 use crate::continual::flat;
 use crate::continual::protocol::{Learner, Task};
 use crate::continual::replay::Replay;
-use crate::continual::tasks::Tasks;
 use crate::params::ParamId;
-use crate::train::{Doors, Pass, Step, Terms};
+use crate::train::{Doors, Step};
 
 /// The projected gradient `[P]` and whether it was projected (0-d bool), without a read back to the host.
 pub fn project(grad: &Tensor, reference: &Tensor) -> (Tensor, Tensor) {
@@ -23,16 +21,14 @@ pub fn project(grad: &Tensor, reference: &Tensor) -> (Tensor, Tensor) {
 
 /// The learner.
 pub struct Agem<'a> {
-    tasks: &'a Tasks,
-    replay: Replay,
-    task: usize,
+    replay: Replay<'a>,
     /// Samples of the reference batch: as many as of the new one.
     batch: usize,
 }
 
 impl<'a> Agem<'a> {
-    pub fn new(tasks: &'a Tasks, replay: Replay) -> Agem<'a> {
-        Agem { tasks, replay, task: 0, batch: 0 }
+    pub fn new(replay: Replay<'a>) -> Agem<'a> {
+        Agem { replay, batch: 0 }
     }
 }
 
@@ -41,26 +37,11 @@ impl Doors for Agem<'_> {
         "agem"
     }
 
-    fn terms(&self) -> Vec<&'static str> {
-        vec!["ce"]
-    }
-
-    fn owns_loss(&self) -> bool {
-        true
-    }
-
-    fn loss(&mut self, _step: &Step, pass: &Pass, terms: &mut Terms) -> Result<()> {
-        terms.add("ce", self.tasks.output.cross_entropy(pass.logits, &pass.batch.y, self.task + 1));
-        Ok(())
-    }
-
     fn grads(&mut self, step: &Step, leaves: &[ParamId], grads: &mut [Option<Tensor>]) -> Result<()> {
         if self.replay.is_empty() {
             return Ok(());
         }
-        let (x, y) = self.replay.draw(self.batch, step.run_step)?;
-        let loss = |logits: &Tensor| self.tasks.output.cross_entropy(logits, &y, self.task + 1);
-        let reference = memory_gradient::of(step.model, step.store, leaves, &x, Mode::Train, loss)?;
+        let reference = self.replay.gradient(step, leaves, &self.replay.draw(self.batch, step.run_step)?)?;
         let tensors: Vec<&Tensor> = leaves.iter().map(|&id| step.store.get(id)).collect();
         let (projected, _) = no_grad(|| project(&flat::gradient(grads, &tensors), &reference));
         flat::put(&projected, &tensors, grads);
@@ -78,12 +59,17 @@ impl Doors for Agem<'_> {
 
 impl Learner for Agem<'_> {
     fn task_start(&mut self, task: &Task) -> Result<()> {
-        (self.task, self.batch) = (task.index, task.batch);
+        self.batch = task.batch;
+        self.replay.start(task);
         Ok(())
     }
 
     fn task_end(&mut self, task: &Task) -> Result<()> {
         self.replay.fill(task)
+    }
+
+    fn memory(&self) -> Option<&Replay<'_>> {
+        Some(&self.replay)
     }
 }
 
