@@ -44,3 +44,56 @@ impl Definition for LanguageModel {
         run::run(experiment, run)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+    use tch::Tensor;
+
+    use crate::config::Layer;
+    use crate::methods::{find, resolve_arms};
+    use crate::models::{Arch, DecoderConfig};
+    use crate::run::{Progress, Run, Verbosity};
+    use crate::text::TextConfig;
+    use crate::train::TrainConfig;
+    use crate::train::language::{BaseConfig, LanguageBase};
+
+    /// A run in `folder`, or the one there is gone on with.
+    fn run(folder: &Path, data_root: &Path) -> Run {
+        let method = find("lm").unwrap();
+        let preset = Layer::text("quick", method.preset("quick").unwrap()).unwrap();
+        let config = resolve_arms(method, &[preset], &[], &["llama".to_owned()], "quick").unwrap().remove(0);
+        let progress = Progress::new(Verbosity::Quiet);
+        match folder.exists() {
+            true => Run::resume(folder, config, data_root, progress).unwrap(),
+            false => Run::create(folder, config, data_root, progress, false).unwrap(),
+        }
+    }
+
+    #[test]
+    fn a_base_is_trained_once_and_a_resumed_run_keeps_the_one_it_had() {
+        let place = tempfile::tempdir().unwrap();
+        let text = TextConfig { window: 16, ..TextConfig::default() };
+        let small = DecoderConfig { hidden_size: 8, intermediate_size: 8, num_hidden_layers: 1, ..Default::default() };
+        let model = Arch::Decoder(small);
+        let train = TrainConfig { steps: 3, batch: 2, eval_every: 9, ..TrainConfig::default() };
+        let obtain = |name: &str, train: &TrainConfig| {
+            let mut run = run(&place.path().join(name), place.path());
+            BaseConfig { text: &text, model: &model, train }.obtain("pretrain", &mut run).unwrap()
+        };
+        let weights = |base: &LanguageBase| -> Vec<Tensor> {
+            base.net.store.iter().map(|(_, param)| param.tensor.detach()).collect()
+        };
+        let first = obtain("first", &train);
+        let second = obtain("second", &train);
+        assert_eq!((first.outcome.end.step, second.outcome.end.step), (3, 0));
+        assert_eq!(weights(&first), weights(&second));
+        for (name, steps) in [("first", 3), ("second", 0)] {
+            let again = obtain(name, &train);
+            assert_eq!((again.outcome.end.step, weights(&again)), (steps, weights(&first)), "{name}");
+        }
+        let longer = obtain("third", &TrainConfig { steps: 4, ..train.clone() });
+        assert_eq!(longer.outcome.end.step, 4);
+        assert_ne!(weights(&longer), weights(&first));
+    }
+}
