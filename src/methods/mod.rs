@@ -30,6 +30,7 @@ pub static ALL: &[Method] = &[
     Method::of::<hpo::search::Search>(),
     Method::of::<prune::wgsef::Wgsef>(),
     Method::of::<train::elr::EarlyLearning>(),
+    Method::of::<train::lm::LanguageModel>(),
     Method::of::<train::weight_compander::WeightCompander>(),
 ];
 
@@ -185,7 +186,15 @@ pub fn find(name: &str) -> Result<&'static Method> {
 pub fn ops() -> &'static [Op] {
     static OPS: OnceLock<Vec<Op>> = OnceLock::new();
     OPS.get_or_init(|| {
-        let shared = [crate::models::OPS, crate::pruning::OPS, crate::pruning::NETWORK_OPS, crate::continual::OPS];
+        let shared = [
+            crate::models::OPS,
+            crate::models::decoder::OPS,
+            crate::models::encoder::OPS,
+            crate::text::OPS,
+            crate::pruning::OPS,
+            crate::pruning::NETWORK_OPS,
+            crate::continual::OPS,
+        ];
         shared.iter().copied().chain(ALL.iter().map(|m| m.ops)).flatten().copied().collect()
     })
 }
