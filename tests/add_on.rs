@@ -51,25 +51,6 @@ fn killed_and_resumed_it_ends_with_the_same_numbers_and_the_terms_of_both() {
 }
 
 #[test]
-fn a_network_trained_with_an_add_on_is_folded_before_it_is_cut() {
-    let scratch = Scratch::new();
-    scratch.succeed(&[SMALL, &["--with", "weight-compander", "--name", "cut", "-q"]].concat());
-    let read =
-        |name: &str| std::fs::read_to_string(scratch.path().join("results/prune/wgsef/cut").join(name)).expect(name);
-    let summary: serde_json::Value = serde_json::from_str(&read("summary.json")).expect("JSON");
-    let number = |key: &str| summary[key].as_f64().expect(key);
-    assert!(number("weight-compander.max_over_bound") <= 1.0);
-    // The evaluation before the cut is of the weights that were trained, not of the free parameters in the store.
-    let eval = read("eval.csv");
-    let mut lines = eval.lines();
-    let header: Vec<&str> = lines.next().expect("a header").split(',').collect();
-    let place = |name: &str| header.iter().position(|column| *column == name).expect(name);
-    let last = lines.filter(|line| line.split(',').nth(place("phase")) == Some("train")).last().expect("a row");
-    let accuracy: f64 = last.split(',').nth(place("test_accuracy")).expect("a value").parse().expect("a number");
-    assert!((accuracy - number("accuracy_trained")).abs() < 1e-6, "{accuracy}");
-}
-
-#[test]
 fn the_recorded_configuration_repeats_the_run_and_what_cannot_be_added_is_refused() {
     let scratch = Scratch::new();
     let short = [JOB, &["train.epochs=1"]].concat();
@@ -77,9 +58,9 @@ fn the_recorded_configuration_repeats_the_run_and_what_cannot_be_added_is_refuse
     let config = format!("{RUN}/config.toml");
     scratch.succeed(&["run", &config, "--name", "again", "-q"]);
     assert_eq!(tables(&scratch.path().join(RUN)), tables(&scratch.path().join("results/train/elr/again")));
+    let prune = [SMALL, &["--with", "weight-compander"]].concat();
     for (args, part) in [
-        (&["prune", "wgsef", "--arm", "scratch", "--with", "weight-compander"][..], "method.from_scratch"),
-        (&["continual", "stability-gap", "--with", "weight-compander"][..], "cannot be added to stability-gap"),
+        (&prune[..], "weight-compander cannot be added to wgsef"),
         (&["train", "elr", "--with", "maid"][..], "maid cannot be added to another method"),
         (&["train", "elr", "--with", "weight-compender"][..], "did you mean weight-compander?"),
         (&["hpo", "maid", "--with", "weight-compander"][..], "weight-compander cannot be added to maid"),

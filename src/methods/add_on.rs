@@ -111,12 +111,7 @@ impl AddOns {
     /// The optimizer's groups: all that is trainable, as the add-ons divide it.
     pub fn groups(&self, net: &Network) -> Vec<ParamGroup> {
         let all = ParamGroup { ids: net.store.trainable(), lr_mult: 1.0, weight_decay: self.optimizer.weight_decay };
-        self.regroup(vec![all])
-    }
-
-    /// The groups of a method that has its own, as the add-ons divide them.
-    pub fn regroup(&self, groups: Vec<ParamGroup>) -> Vec<ParamGroup> {
-        self.added.iter().fold(groups, |groups, (_, add_on)| add_on.regroup(groups))
+        self.added.iter().fold(vec![all], |groups, (_, add_on)| add_on.regroup(groups))
     }
 
     pub fn doors(&mut self) -> impl Iterator<Item = &mut dyn Doors> {

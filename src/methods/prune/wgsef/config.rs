@@ -169,11 +169,6 @@ impl Experiment for Config {
 }
 
 impl Method {
-    /// Whether the given network is trained: the rival from new weights needs only the shape of the cut one, a plan nothing.
-    pub fn trains(&self) -> bool {
-        !self.from_scratch && !self.dry_run
-    }
-
     /// Groups to keep out of m. Errors if k is larger than m and may not be clamped.
     pub fn kept(&self, layer: &str, m: usize) -> Result<i64> {
         let m = m as i64;

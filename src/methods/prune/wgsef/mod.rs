@@ -32,7 +32,7 @@ mod training;
 pub use config::Config;
 pub use ops::OPS;
 
-use anyhow::{Result, ensure};
+use anyhow::Result;
 
 use crate::methods::{Definition, Verb, claims, presets};
 use crate::ops::Op;
@@ -60,13 +60,6 @@ impl Definition for Wgsef {
         "latency_b128_ratio",
     ];
     const OPS: &'static [Op] = OPS;
-
-    /// They join the training with the penalty; what is cut and fine-tuned is the plain network that comes of it.
-    fn takes_add_ons(experiment: &Config) -> Result<()> {
-        let trains = experiment.method.trains();
-        ensure!(trains, "with method.from_scratch or method.dry_run there is no training with the penalty to join");
-        Ok(())
-    }
 
     fn run(experiment: Config, run: &mut Run) -> Result<Summary> {
         run::run(experiment, run)

@@ -5,10 +5,8 @@ use serde_json::{Value, json};
 
 use super::build::{Regularized, penalty};
 use super::config::{Config, GroupKind, Regularizer};
-use super::penalty::Penalty;
 use super::training::Training;
 use crate::data::DeviceSplits;
-use crate::methods::AddOns;
 use crate::methods::prune::freeze::Frozen;
 use crate::metrics::{cost::cost, sparsity::zero_fractions};
 use crate::models::Network;
@@ -20,30 +18,23 @@ use crate::pruning::report;
 use crate::pruning::scores::{Normalizer, channel_scores};
 use crate::report::plot::draw_column;
 use crate::run::{Run, Stamp, Summary};
-use crate::train::{Doors, ParamGroup, Supervised, build_network, evaluate, load_data, load_weights};
+use crate::train::{ParamGroup, Supervised, build_network, evaluate, load_data, load_weights};
 
 pub fn run(config: Config, run: &mut Run) -> Result<Summary> {
     let data = load_data(run, &config.data)?;
-    let mut net = build_network(run, &config.model, &data)?;
+    let net = build_network(run, &config.model, &data)?;
     if let Some(path) = &config.method.start {
         load_weights(&net, path)?;
     }
     let groups = net.model.channel_groups(&net.store);
     let regularized = penalty(&net, &groups, &config.method)?;
-    let mut added = Summary::new();
-    let mut at = Stamp::default();
-    if config.method.trains() {
-        let mut add_ons = AddOns::attach(run, &mut net, &config.train.optimizer)?;
-        at = train(&config, &data, &net, &regularized.penalty, &mut add_ons, run)?;
-        added = add_ons.end(&net, at, run)?;
-        net = add_ons.folded(net)?;
-    }
     let job = Job { config: &config, data: &data, net: &net, groups: &groups, regularized: &regularized };
     if config.method.dry_run {
         return job.plan_only(run);
     }
+    // The rival from new weights needs only the shape of the cut network.
+    let at = if config.method.from_scratch { Stamp::default() } else { job.train(run)? };
     let mut summary = job.trained(run)?;
-    summary.extend(added);
     let end = match config.method.groups {
         GroupKind::Channel => job.structured(run, at, &mut summary)?,
         _ => job.masked(run, at, &mut summary)?,
@@ -51,35 +42,6 @@ pub fn run(config: Config, run: &mut Run) -> Result<Summary> {
     pictures(run)?;
     summary.insert("steps".into(), json!(end.step));
     Ok(summary)
-}
-
-/// Trains with the penalty, which acts on what the store holds: with an add-on that reparameterizes, on its free parameters.
-fn train(
-    config: &Config,
-    data: &DeviceSplits,
-    net: &Network,
-    penalty: &Penalty,
-    add_ons: &mut AddOns,
-    run: &mut Run,
-) -> Result<Stamp> {
-    let start = Stamp::default();
-    add_ons.begin(net, start, run)?;
-    let groups = Some(add_ons.regroup(decay_groups(config, net, penalty)));
-    let mut training = Training::new(&config.method, penalty);
-    let mut doors: Vec<&mut dyn Doors> = vec![&mut training];
-    doors.extend(add_ons.doors());
-    Ok(Supervised { phase: "train", net, data, config: &config.train, groups, start }.fit(&mut doors, run)?.end)
-}
-
-/// The envelope decays its own weights (its ridge part); weight decay on top would count twice.
-fn decay_groups(config: &Config, net: &Network, penalty: &Penalty) -> Vec<ParamGroup> {
-    let regularized: Vec<ParamId> = match config.method.regularizer {
-        Regularizer::Wgsef | Regularizer::Hspg => penalty.table().params().collect(),
-        _ => Vec::new(),
-    };
-    let (own, other) = net.store.trainable().into_iter().partition(|id| regularized.contains(id));
-    let group = |ids, weight_decay| ParamGroup { ids, lr_mult: 1.0, weight_decay };
-    vec![group(own, 0.0), group(other, config.train.optimizer.weight_decay)]
 }
 
 struct Job<'a> {
@@ -97,6 +59,25 @@ struct Plan {
 }
 
 impl Job<'_> {
+    fn train(&self, run: &mut Run) -> Result<Stamp> {
+        let mut training = Training::new(&self.config.method, &self.regularized.penalty);
+        let groups = Some(self.decay_groups());
+        let (net, data, config) = (self.net, self.data, &self.config.train);
+        let phase = Supervised { phase: "train", net, data, config, groups, start: Stamp::default() };
+        Ok(phase.fit(&mut [&mut training], run)?.end)
+    }
+
+    /// The envelope decays its own weights (its ridge part); weight decay on top would count twice.
+    fn decay_groups(&self) -> Vec<ParamGroup> {
+        let regularized: Vec<ParamId> = match self.config.method.regularizer {
+            Regularizer::Wgsef | Regularizer::Hspg => self.regularized.penalty.table().params().collect(),
+            _ => Vec::new(),
+        };
+        let (own, other) = self.net.store.trainable().into_iter().partition(|id| regularized.contains(id));
+        let group = |ids, weight_decay| ParamGroup { ids, lr_mult: 1.0, weight_decay };
+        vec![group(own, 0.0), group(other, self.config.train.optimizer.weight_decay)]
+    }
+
     /// What training came to, before anything is removed.
     fn trained(&self, run: &mut Run) -> Result<Summary> {
         let method = &self.config.method;
