@@ -128,7 +128,10 @@ fn install() -> Result<(), String> {
     if there() {
         return Ok(());
     }
-    let install = "apt-get install -y slurm-wlm munge || { apt-get update && apt-get install -y slurm-wlm munge; }";
+    // Without a network it must give up soon.
+    let apt = "timeout 300 apt-get -o Acquire::http::Timeout=20 -o Acquire::https::Timeout=20 -o Acquire::Retries=1";
+    let get = format!("{apt} install -y slurm-wlm munge");
+    let install = format!("{get} || {{ {apt} update && {get}; }}");
     let output = Command::new("sh").arg("-c").arg(install).env("DEBIAN_FRONTEND", "noninteractive").output();
     if there() { Ok(()) } else { Err(format!("slurm-wlm and munge cannot be installed: {}", last_error(&output))) }
 }
