@@ -1,6 +1,6 @@
 //! The chain of kernel ridge regressions: recursion, limit, spectral form, best weights.
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Result, anyhow, ensure};
 use tch::{Kind, Tensor};
 
 /// The Cholesky factor of K + lambda I, computed once for all steps.
@@ -107,7 +107,8 @@ fn cholesky(k: &Tensor, scale: f64, lambda: f64) -> Result<Tensor> {
     let singular = || format!("kernel matrix is singular; set lambda > 0 (lambda = {lambda:e})");
     let shifted = k * scale;
     let _ = shifted.diagonal(0, 0, 1).g_add_scalar_(lambda);
-    let factor = shifted.f_linalg_cholesky(false).with_context(singular)?;
+    // torch's own words are a page of frames of its stack.
+    let factor = shifted.f_linalg_cholesky(false).map_err(|_| anyhow!(singular()))?;
     // Rounding can leave a tiny positive pivot where the exact one is zero.
     let pivots = factor.diagonal(0, 0, 1).square();
     let largest = shifted.diagonal(0, 0, 1).max().double_value(&[]);
@@ -174,7 +175,8 @@ impl Spectral {
         Spectral { a, b }
     }
 
-    /// R_k = B_k/B_{k+1} [T,n-1]: for decreasing d they grow with tau, small directions fade first.
+    /// R_k = B_k/B_{k+1} [T,n-1] for decreasing d: small directions fade first. Without labels they grow with tau for ever; with
+    /// label weight towards those of the limit, which they may pass and come down to (the toy problem's do at alpha = 0.35).
     pub fn ratios(&self) -> Tensor {
         let n = self.a.size()[0];
         self.b.narrow(1, 0, n - 1) / self.b.narrow(1, 1, n - 1)
@@ -293,6 +295,12 @@ mod tests {
         let error = Ridge::new(&k, 0.0).err().unwrap();
         assert!(error.to_string().contains("kernel matrix is singular; set lambda > 0"), "{error}");
         assert!(Ridge::new(&k, 1e-6).is_ok());
+    }
+
+    #[test]
+    fn a_singular_matrix_is_refused_in_one_line() {
+        let error = Ridge::new(&Tensor::ones([3, 3], tch::kind::DOUBLE_CPU), 0.0).err().unwrap();
+        assert_eq!(format!("{error:#}").lines().count(), 1, "{error:#}");
     }
 
     #[test]

@@ -13,7 +13,7 @@ use crate::data::{DeviceSet, DeviceSplits, noise::noisy_splits};
 use crate::methods::AddOns;
 use crate::models::Network;
 use crate::params::{ParamId, View};
-use crate::report::plot::draw_column;
+use crate::report::plot::draw_each;
 use crate::rng;
 use crate::run::{Run, Stamp, Summary};
 use crate::train::{Doors, Pass, Step, Supervised, Terms, build_network_with, load_data, logits};
@@ -41,7 +41,7 @@ pub fn run(config: &Config, run: &mut Run) -> Result<Summary> {
     summary.extend(job.added);
     summary.insert("work_s".into(), json!(run.seconds()));
     pictures(run, &chains)?;
-    draw_column(run, "loss", "train", "loss", None)?;
+    draw_each(run, "loss", "train", "loss", "phase")?;
     Ok(summary)
 }
 

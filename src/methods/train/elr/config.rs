@@ -210,6 +210,11 @@ impl Experiment for Config {
             // A matrix is checked when the number of classes is known.
             loss.check(0).map_err(method)?;
         }
+        if let (Variant::Forward, Transition::Matrix(rows)) = (m.variant, &m.transition) {
+            // Whether it is one for the data's classes is known when they are.
+            let transition = m.transition.matrix(&self.noise, 0, Device::Cpu)?;
+            m.robust(transition).map_or(Ok(()), |loss| loss.check(rows.len() as i64)).map_err(method)?;
+        }
         ensure!(
             m.second_net || m.variant == Variant::ElrPlus,
             "method.second_net = false is for method.variant = \"elr_plus\" only"
@@ -327,6 +332,10 @@ mod tests {
             ("method = { variant = \"elr_plus\" }\ntrain.accumulate = 2", "train.accumulate = 2"),
             ("train.label_smoothing = 0.1", "train.label_smoothing = 0.1"),
             ("method.second_net = false", "method.second_net"),
+            (
+                "method = { variant = \"forward\", transition = [[0.5, 0.4], [0.0, 1.0]] }",
+                "transition row 0 sums to 0.9",
+            ),
             ("method.validation = 0.1\ndata.val = 10", "data.val = 10"),
         ] {
             let message = refusal(text);

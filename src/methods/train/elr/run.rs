@@ -112,7 +112,14 @@ impl Job<'_> {
         let end = phase.fit(&mut doors, run)?.end;
         let view = eval_view(&net.store, &doors);
         let p = logits(&*net.model, &view, &data.train).softmax(-1, Kind::Double);
-        Ok((p.index_select(0, &p.argmax(0, false)), end))
+        let transition = p.index_select(0, &p.argmax(0, false));
+        // transition.csv: a row a true class, a column an observed one.
+        for (class, row) in Vec::<Vec<f64>>::try_from(&transition)?.iter().enumerate() {
+            let observed = row.iter().enumerate().map(|(j, p)| (format!("observed{j}"), json!(p)));
+            let row = std::iter::once(("true_class".to_owned(), json!(class))).chain(observed).collect();
+            run.append("transition", end, row)?;
+        }
+        Ok((transition, end))
     }
 
     /// Fills the nets that stand under the prefixes `parts` with the weights of `method.start`, if there are any.
@@ -213,7 +220,9 @@ impl Job<'_> {
 fn pictures(run: &Run) -> Result<()> {
     let chart = |file: &str, title: &str, y: &str, curves: &[(&str, &str, &str)]| -> Result<()> {
         let curve = |&(name, table, column): &(&str, &str, &str)| {
-            let points = columns(run.folder(), table, "epoch", column, None)?;
+            // Not the net that a transition matrix was estimated with: its curve is another's.
+            let only = (table != "memorization").then_some(("phase", "train"));
+            let points = columns(run.folder(), table, "epoch", column, only)?;
             Ok(Curve { name: name.to_owned(), points })
         };
         let curves = curves.iter().map(curve).collect::<Result<Vec<_>>>()?;
