@@ -5,6 +5,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::Model;
+use super::conv_net::{ConvNet, ConvNetArch};
 use super::lenet5::{Lenet5, Lenet5Arch};
 use super::mlp::{Mlp, MlpArch};
 use super::mobilenet_v1::{MobilenetV1, MobilenetV1Arch};
@@ -45,6 +46,7 @@ impl InitScheme {
 pub enum Arch {
     Mlp(MlpArch),
     Lenet5(Lenet5Arch),
+    ConvNet(ConvNetArch),
     CifarResnet(CifarResnetArch),
     Resnet18(ResnetArch),
     Resnet34(ResnetArch),
@@ -69,6 +71,7 @@ impl Arch {
                 return fill("model.classes", &mut mlp.classes, classes);
             }
             Arch::Lenet5(a) => (&mut a.input, &mut a.classes),
+            Arch::ConvNet(a) => (&mut a.input, &mut a.classes),
             Arch::CifarResnet(a) => (&mut a.input, &mut a.classes),
             Arch::Resnet18(a) | Arch::Resnet34(a) => (&mut a.input, &mut a.classes),
             Arch::Resnet50(a) => (&mut a.input, &mut a.classes),
@@ -89,6 +92,7 @@ impl Arch {
         match self {
             Arch::Mlp(a) => a.init,
             Arch::Lenet5(a) => a.init,
+            Arch::ConvNet(a) => a.init,
             Arch::CifarResnet(a) => a.init,
             Arch::Resnet18(a) | Arch::Resnet34(a) => a.init,
             Arch::Resnet50(a) => a.init,
@@ -107,6 +111,7 @@ impl Arch {
         Ok(match self {
             Arch::Mlp(a) => Box::new(Mlp::new(&mut b, a)?),
             Arch::Lenet5(a) => Box::new(Lenet5::new(&mut b, a)?),
+            Arch::ConvNet(a) => Box::new(ConvNet::new(&mut b, a)?),
             Arch::CifarResnet(a) => Box::new(Resnet::new(&mut b, self.clone(), a.layout()?)?),
             Arch::Resnet18(a) => Box::new(Resnet::new(&mut b, self.clone(), a.layout([2, 2, 2, 2]))?),
             Arch::Resnet34(a) => Box::new(Resnet::new(&mut b, self.clone(), a.layout([3, 4, 6, 3]))?),
@@ -157,7 +162,17 @@ mod tests {
 
     #[test]
     fn every_name_reads_back_and_refuses_unknown_fields() {
-        let names = ["mlp", "lenet5", "cifar-resnet", "resnet18", "resnet34", "resnet50", "vgg16-bn", "mobilenet-v1"];
+        let names = [
+            "mlp",
+            "lenet5",
+            "conv-net",
+            "cifar-resnet",
+            "resnet18",
+            "resnet34",
+            "resnet50",
+            "vgg16-bn",
+            "mobilenet-v1",
+        ];
         for name in names {
             let arch: Arch = serde_json::from_str(&format!(r#"{{"name": "{name}"}}"#)).unwrap();
             let text = serde_json::to_string(&arch).unwrap();
