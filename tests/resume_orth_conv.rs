@@ -34,7 +34,8 @@ fn read(scratch: &Scratch, run: &str, name: &str) -> String {
 
 #[test]
 fn a_classifier() {
-    let small = ["model.widths=[4,8]", "model.strides=[1,2]", "data.train=320", "train.epochs=6"];
+    let small =
+        ["model.widths=[4,8]", "model.strides=[1,2]", "data.train=320", "train.epochs=6", "method.attack.eps=[0.6]"];
     let job = [&["train", "orth-conv", "--name", "r", "-q", "checkpoint.every_steps=10"], &small[..]].concat();
     let run = "results/train/orth-conv/r";
     let scratch = killed_and_resumed(&job, run, 10);

@@ -87,6 +87,22 @@ impl Arch {
         fill("model.classes", own_classes, classes)
     }
 
+    /// The same network with another number of outputs.
+    pub fn with_classes(mut self, classes: i64) -> Arch {
+        let own = match &mut self {
+            Arch::Mlp(a) => &mut a.classes,
+            Arch::Lenet5(a) => &mut a.classes,
+            Arch::ConvNet(a) => &mut a.classes,
+            Arch::CifarResnet(a) => &mut a.classes,
+            Arch::Resnet18(a) | Arch::Resnet34(a) => &mut a.classes,
+            Arch::Resnet50(a) => &mut a.classes,
+            Arch::Vgg16Bn(a) => &mut a.classes,
+            Arch::MobilenetV1(a) => &mut a.classes,
+        };
+        *own = classes;
+        self
+    }
+
     /// How the weights of its Linear and convolution layers start.
     pub fn init(&self) -> InitScheme {
         match self {

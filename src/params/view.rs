@@ -2,7 +2,7 @@
 
 use tch::Tensor;
 
-use super::{ParamId, ParamStore};
+use super::{ParamId, ParamStore, Role};
 
 /// A store with some tensors replaced: how a method acts on parameters without touching the model.
 pub struct View<'a> {
@@ -33,6 +33,19 @@ impl<'a> View<'a> {
             self.replaced.resize_with(self.store.len(), || None);
         }
         self.replaced[id.0] = Some(tensor);
+    }
+
+    /// The same view with copies of the running statistics: a training pass through it leaves them as they are.
+    pub fn with_scratch_statistics(&self) -> View<'a> {
+        let mut view = View::plain(self.store);
+        for (id, param) in self.store.iter() {
+            if matches!(param.role, Role::Buffer | Role::Counter) {
+                view.set(id, self.get(id).detach().copy());
+            } else if let Some(Some(tensor)) = self.replaced.get(id.0) {
+                view.set(id, tensor.shallow_clone());
+            }
+        }
+        view
     }
 
     /// Writes what the view shows into a store of its own: folds masks, reparameterizations and deltas into plain weights.

@@ -227,7 +227,7 @@ mod tests {
         assert!(matches!(of("conv1"), Penalty::None));
         assert!(matches!(of("layer1.0.conv1"), Penalty::WangConv { .. }));
         assert!(matches!(of("layer1.0.conv2"), Penalty::None));
-        assert!(matches!(of("layer2.0.shortcut.0"), Penalty::WangMatrix));
+        assert!(matches!(of("layer2.0.downsample.0"), Penalty::WangMatrix));
     }
 
     #[test]
