@@ -11,6 +11,8 @@ const RUN: &str = "results/train/adamixup/r";
 const JOB: &[&str] = &[
     "train",
     "adamixup",
+    "--arm",
+    "adamixup",
     "--name",
     "r",
     "-q",
@@ -53,7 +55,7 @@ fn killed_and_resumed_it_ends_with_the_same_numbers() {
 fn it_joins_other_methods_and_refuses_what_makes_no_pairs() {
     let scratch = Scratch::new();
     let both = ["--with", "weight-compander", "train.epochs=2", "model.hidden=[32]", "method.unseen=\"split\""];
-    scratch.succeed(&[&["train", "adamixup", "--name", "r", "-q"], &both[..]].concat());
+    scratch.succeed(&[&["train", "adamixup", "--arm", "adamixup", "--name", "r", "-q"], &both[..]].concat());
     let summary = std::fs::read_to_string(scratch.path().join(RUN).join("summary.json")).expect("a summary");
     assert!(
         summary.contains("\"weight-compander.near_zero.fc1\"") && !summary.contains("near_zero.generator"),
@@ -65,7 +67,7 @@ fn it_joins_other_methods_and_refuses_what_makes_no_pairs() {
         assert!(!output.status.success());
         String::from_utf8_lossy(&output.stderr).into_owned()
     };
-    let odd = refused(&["train", "adamixup", "-q", "method.unseen=\"split\"", "train.batch=7"]);
+    let odd = refused(&["train", "adamixup", "--arm", "adamixup", "-q", "method.unseen=\"split\"", "train.batch=7"]);
     assert!(odd.contains("train.batch = 7") && odd.contains("halves"), "{odd}");
     let added = refused(&[SMALL, &["--with", "adamixup"]].concat());
     assert!(added.contains("adamixup cannot be added"), "{added}");

@@ -36,7 +36,9 @@ fn read(scratch: &Scratch, run: &str, name: &str) -> String {
 fn a_classifier() {
     let small =
         ["model.widths=[4,8]", "model.strides=[1,2]", "data.train=320", "train.epochs=6", "method.attack.eps=[0.6]"];
-    let job = [&["train", "orth-conv", "--name", "r", "-q", "checkpoint.every_steps=10"], &small[..]].concat();
+    let job =
+        [&["train", "orth-conv", "--arm", "lambda-1", "--name", "r", "-q", "checkpoint.every_steps=10"], &small[..]]
+            .concat();
     let run = "results/train/orth-conv/r";
     let scratch = killed_and_resumed(&job, run, 10);
     let header = read(&scratch, run, "train.csv").lines().next().unwrap_or_default().to_owned();
@@ -81,13 +83,13 @@ fn what_cannot_be_orthogonal_or_combined_is_refused_before_training() {
         assert!(!output.status.success());
         String::from_utf8_lossy(&output.stderr).into_owned()
     };
-    let refused = |args: &[&str]| refused_job(&[&["train", "orth-conv", "-q"], args].concat());
-    let impossible = refused(&["model.widths=[10]", "model.strides=[4]"]);
+    let refused = |args: &[&str]| refused_job(&[&["train", "orth-conv", "-q", "--arm"], args].concat());
+    let impossible = refused(&["lambda-1", "model.widths=[10]", "model.strides=[4]"]);
     let words = "layer conv1: no orthogonal layer exists for M=10, C=1, k=3, S=4 with circular padding: M > C k^2";
     assert!(impossible.contains(words), "{impossible}");
-    let mlp = refused(&["model={name=\"mlp\"}"]);
+    let mlp = refused(&["lambda-1", "model={name=\"mlp\"}"]);
     assert!(mlp.contains("the model has none"), "{mlp}");
-    let shape = refused(&["--arm", "synthetic", "method.shapes=[[8,4,3,0]]"]);
+    let shape = refused(&["synthetic", "method.shapes=[[8,4,3,0]]"]);
     assert!(shape.contains("at least 1"), "{shape}");
     let pruned = refused_job(&[SMALL, &["--with", "orth-conv"]].concat());
     assert!(pruned.contains("orth-conv cannot be added to wgsef"), "{pruned}");

@@ -61,6 +61,9 @@ pub struct Method {
     /// adamixup: multiply the generator's inputs by truncated normal noise (published script).
     pub noise: bool,
     pub unseen: Unseen,
+    /// Start the classifier's last layer near zero, as the published script does; without batch normalization that slows its
+    /// training down. Whatever the policy is.
+    pub small_head: bool,
     /// Mixed training samples among which intrusions are counted at the end (0: none).
     pub intrusion_samples: usize,
 }
@@ -77,6 +80,7 @@ impl Default for Method {
             detach_targets: true,
             noise: true,
             unseen: Unseen::default(),
+            small_head: true,
             intrusion_samples: 1000,
         }
     }

@@ -26,7 +26,9 @@ pub fn run(config: Config, run: &mut Run) -> Result<Summary> {
     let mut net = build_network(run, &config.model, &data)?;
     let classes = data.train.classes().len() as i64;
     ensure!(classes >= 2, "data has {classes} class; there is nothing to mix with fewer than 2");
-    restart_classifier(&net.store, &*net.model, run.seed())?;
+    if config.method.small_head {
+        restart_classifier(&net.store, &*net.model, run.seed())?;
+    }
     // Add-ons act on the classifier: they come before the tensors of the other two networks.
     let mut add_ons = AddOns::attach(run, &mut net, &config.train.optimizer)?;
     add_ons.begin(&net, Stamp::default(), run)?;
