@@ -31,6 +31,7 @@ pub static ALL: &[Method] = &[
     Method::of::<prune::wgsef::Wgsef>(),
     Method::of::<train::adamixup::AdaMixUp>(),
     Method::of::<train::elr::EarlyLearning>(),
+    Method::of::<train::lm::LanguageModel>(),
     Method::of::<train::orth_conv::OrthConv>(),
     Method::of::<train::weight_compander::WeightCompander>(),
 ];
@@ -187,7 +188,15 @@ pub fn find(name: &str) -> Result<&'static Method> {
 pub fn ops() -> &'static [Op] {
     static OPS: OnceLock<Vec<Op>> = OnceLock::new();
     OPS.get_or_init(|| {
-        let shared = [crate::models::OPS, crate::pruning::OPS, crate::pruning::NETWORK_OPS, crate::continual::OPS];
+        let shared = [
+            crate::models::OPS,
+            crate::models::decoder::OPS,
+            crate::models::encoder::OPS,
+            crate::text::OPS,
+            crate::pruning::OPS,
+            crate::pruning::NETWORK_OPS,
+            crate::continual::OPS,
+        ];
         shared.iter().copied().chain(ALL.iter().map(|m| m.ops)).flatten().copied().collect()
     })
 }

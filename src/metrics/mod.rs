@@ -4,4 +4,6 @@ pub mod attack;
 pub mod classification;
 pub mod cost;
 pub mod latency;
+pub mod perplexity;
 pub mod sparsity;
+pub mod text;

@@ -6,6 +6,8 @@ use serde::{Deserialize, Serialize};
 
 use super::Model;
 use super::conv_net::{ConvNet, ConvNetArch};
+use super::decoder::{Decoder, DecoderConfig};
+use super::encoder::{Encoder, EncoderConfig};
 use super::lenet5::{Lenet5, Lenet5Arch};
 use super::mlp::{Mlp, MlpArch};
 use super::mobilenet_v1::{MobilenetV1, MobilenetV1Arch};
@@ -53,6 +55,8 @@ pub enum Arch {
     Resnet50(Resnet50Arch),
     Vgg16Bn(Vgg16BnArch),
     MobilenetV1(MobilenetV1Arch),
+    Decoder(DecoderConfig),
+    Encoder(EncoderConfig),
 }
 
 impl Default for Arch {
@@ -77,6 +81,9 @@ impl Arch {
             Arch::Resnet50(a) => (&mut a.input, &mut a.classes),
             Arch::Vgg16Bn(a) => (&mut a.input, &mut a.classes),
             Arch::MobilenetV1(a) => (&mut a.input, &mut a.classes),
+            // Its classes are tokens.
+            Arch::Decoder(a) => return fill("model.vocab_size", &mut a.vocab_size, classes),
+            Arch::Encoder(a) => return fill("model.num_labels", &mut a.num_labels, classes),
         };
         let &[channels, height, width] = sample else {
             bail!("the model needs images [channels, height, width], the data has samples of shape {sample:?}")
@@ -98,6 +105,8 @@ impl Arch {
             Arch::Resnet50(a) => &mut a.classes,
             Arch::Vgg16Bn(a) => &mut a.classes,
             Arch::MobilenetV1(a) => &mut a.classes,
+            Arch::Decoder(a) => &mut a.vocab_size,
+            Arch::Encoder(a) => &mut a.num_labels,
         };
         *own = classes;
         self
@@ -114,6 +123,8 @@ impl Arch {
             Arch::Resnet50(a) => a.init,
             Arch::Vgg16Bn(a) => a.init,
             Arch::MobilenetV1(a) => a.init,
+            // Transformers start from their own `initializer_range`.
+            Arch::Decoder(_) | Arch::Encoder(_) => InitScheme::Pytorch,
         }
     }
 
@@ -134,6 +145,8 @@ impl Arch {
             Arch::Resnet50(a) => Box::new(Resnet50::new(&mut b, a)?),
             Arch::Vgg16Bn(a) => Box::new(Vgg16Bn::new(&mut b, a)?),
             Arch::MobilenetV1(a) => Box::new(MobilenetV1::new(&mut b, a)?),
+            Arch::Decoder(a) => Box::new(Decoder::new(&mut b, a)?),
+            Arch::Encoder(a) => Box::new(Encoder::new(&mut b, a)?),
         })
     }
 }
@@ -188,6 +201,8 @@ mod tests {
             "resnet50",
             "vgg16-bn",
             "mobilenet-v1",
+            "decoder",
+            "encoder",
         ];
         for name in names {
             let arch: Arch = serde_json::from_str(&format!(r#"{{"name": "{name}"}}"#)).unwrap();

@@ -2,5 +2,6 @@
 
 pub mod adamixup;
 pub mod elr;
+pub mod lm;
 pub mod orth_conv;
 pub mod weight_compander;

@@ -104,7 +104,7 @@ impl Regularizing {
             product *= largest;
         }
         for (name, weight) in &self.linear {
-            let sigma = no_grad(|| view.get(*weight).detach().to_kind(Kind::Double).svd(true, false).1);
+            let sigma = no_grad(|| view.dense(*weight).detach().to_kind(Kind::Double).svd(true, false).1);
             let Errors { sigma_min, sigma_max, .. } = Errors::of(&sigma);
             product *= sigma_max;
             rows.push(SpectrumRow {
@@ -264,7 +264,7 @@ impl Doors for Regularizing {
             terms.add(self.config.regulariser.term(), sum(self.layers.iter().filter_map(of).collect()));
         }
         if self.dense {
-            terms.add("dense", sum(self.linear.iter().map(|(_, weight)| so(pass.view.get(*weight))).collect()));
+            terms.add("dense", sum(self.linear.iter().map(|(_, weight)| so(&pass.view.dense(*weight))).collect()));
         }
         Ok(())
     }
