@@ -18,8 +18,13 @@ pub fn larger_share(draw: &Tensor) -> Tensor {
 
 /// A draw from Beta(alpha, alpha), alpha > 0 (0-d, float32), from the device's generator.
 pub fn beta_draw(alpha: f64, device: Device) -> Tensor {
+    beta_draws(alpha, 1, device).select(0, 0)
+}
+
+/// `n` independent draws from Beta(alpha, alpha), `[n]`.
+pub fn beta_draws(alpha: f64, n: i64, device: Device) -> Tensor {
     // The first of two Dirichlet coordinates is Beta distributed.
-    Tensor::full([2], alpha, (Kind::Float, device)).internal_sample_dirichlet().select(0, 0)
+    Tensor::full([n, 2], alpha, (Kind::Float, device)).internal_sample_dirichlet().select(1, 0)
 }
 
 /// Rows of 0 and 1 `[.., classes]` of type `kind` for int64 labels `[..]` in 0..classes.

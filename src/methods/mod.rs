@@ -29,8 +29,10 @@ pub static ALL: &[Method] = &[
     Method::of::<hpo::maid::Maid>(),
     Method::of::<hpo::search::Search>(),
     Method::of::<prune::wgsef::Wgsef>(),
+    Method::of::<train::adamixup::AdaMixUp>(),
     Method::of::<train::elr::EarlyLearning>(),
     Method::of::<train::lm::LanguageModel>(),
+    Method::of::<train::orth_conv::OrthConv>(),
     Method::of::<train::weight_compander::WeightCompander>(),
 ];
 

@@ -1,5 +1,6 @@
 //! What is measured on networks and their outputs.
 
+pub mod attack;
 pub mod classification;
 pub mod cost;
 pub mod latency;

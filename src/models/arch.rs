@@ -5,6 +5,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::Model;
+use super::conv_net::{ConvNet, ConvNetArch};
 use super::decoder::{Decoder, DecoderConfig};
 use super::encoder::{Encoder, EncoderConfig};
 use super::lenet5::{Lenet5, Lenet5Arch};
@@ -47,6 +48,7 @@ impl InitScheme {
 pub enum Arch {
     Mlp(MlpArch),
     Lenet5(Lenet5Arch),
+    ConvNet(ConvNetArch),
     CifarResnet(CifarResnetArch),
     Resnet18(ResnetArch),
     Resnet34(ResnetArch),
@@ -73,6 +75,7 @@ impl Arch {
                 return fill("model.classes", &mut mlp.classes, classes);
             }
             Arch::Lenet5(a) => (&mut a.input, &mut a.classes),
+            Arch::ConvNet(a) => (&mut a.input, &mut a.classes),
             Arch::CifarResnet(a) => (&mut a.input, &mut a.classes),
             Arch::Resnet18(a) | Arch::Resnet34(a) => (&mut a.input, &mut a.classes),
             Arch::Resnet50(a) => (&mut a.input, &mut a.classes),
@@ -91,11 +94,30 @@ impl Arch {
         fill("model.classes", own_classes, classes)
     }
 
+    /// The same network with another number of outputs.
+    pub fn with_classes(mut self, classes: i64) -> Arch {
+        let own = match &mut self {
+            Arch::Mlp(a) => &mut a.classes,
+            Arch::Lenet5(a) => &mut a.classes,
+            Arch::ConvNet(a) => &mut a.classes,
+            Arch::CifarResnet(a) => &mut a.classes,
+            Arch::Resnet18(a) | Arch::Resnet34(a) => &mut a.classes,
+            Arch::Resnet50(a) => &mut a.classes,
+            Arch::Vgg16Bn(a) => &mut a.classes,
+            Arch::MobilenetV1(a) => &mut a.classes,
+            Arch::Decoder(a) => &mut a.vocab_size,
+            Arch::Encoder(a) => &mut a.num_labels,
+        };
+        *own = classes;
+        self
+    }
+
     /// How the weights of its Linear and convolution layers start.
     pub fn init(&self) -> InitScheme {
         match self {
             Arch::Mlp(a) => a.init,
             Arch::Lenet5(a) => a.init,
+            Arch::ConvNet(a) => a.init,
             Arch::CifarResnet(a) => a.init,
             Arch::Resnet18(a) | Arch::Resnet34(a) => a.init,
             Arch::Resnet50(a) => a.init,
@@ -116,6 +138,7 @@ impl Arch {
         Ok(match self {
             Arch::Mlp(a) => Box::new(Mlp::new(&mut b, a)?),
             Arch::Lenet5(a) => Box::new(Lenet5::new(&mut b, a)?),
+            Arch::ConvNet(a) => Box::new(ConvNet::new(&mut b, a)?),
             Arch::CifarResnet(a) => Box::new(Resnet::new(&mut b, self.clone(), a.layout()?)?),
             Arch::Resnet18(a) => Box::new(Resnet::new(&mut b, self.clone(), a.layout([2, 2, 2, 2]))?),
             Arch::Resnet34(a) => Box::new(Resnet::new(&mut b, self.clone(), a.layout([3, 4, 6, 3]))?),
@@ -171,6 +194,7 @@ mod tests {
         let names = [
             "mlp",
             "lenet5",
+            "conv-net",
             "cifar-resnet",
             "resnet18",
             "resnet34",

@@ -1,7 +1,7 @@
 //! The functional layers all networks are made of. Construction registers parameters (PyTorch names, PyTorch's default
 //! initial values unless a scheme says otherwise); `forward` reads them from the context's view.
 
-use tch::{Device, Tensor, no_grad};
+use tch::{Device, Kind, Tensor, no_grad};
 
 use super::{Cx, InitScheme, LayerCost};
 use crate::params::{Builder, Init, ParamId, ParamStore, Role};
@@ -71,6 +71,8 @@ pub struct Conv2d {
     pub stride: i64,
     pub padding: i64,
     pub groups: i64,
+    /// The image wraps around at its borders: H' = H / stride. `padding` is then 0.
+    pub circular: bool,
 }
 
 /// The shape of a convolution: `Conv::new(in, out, kernel)`, stride 1, no padding, no bias unless said.
@@ -82,12 +84,13 @@ pub struct Conv {
     pub stride: i64,
     pub padding: i64,
     pub groups: i64,
+    pub circular: bool,
     pub bias: bool,
 }
 
 impl Conv {
     pub fn new(inputs: i64, outputs: i64, kernel: i64) -> Conv {
-        Conv { inputs, outputs, kernel, stride: 1, padding: 0, groups: 1, bias: false }
+        Conv { inputs, outputs, kernel, stride: 1, padding: 0, groups: 1, circular: false, bias: false }
     }
 
     pub fn stride(self, stride: i64) -> Conv {
@@ -102,6 +105,10 @@ impl Conv {
         Conv { groups, ..self }
     }
 
+    pub fn circular(self) -> Conv {
+        Conv { padding: 0, circular: true, ..self }
+    }
+
     pub fn bias(self) -> Conv {
         Conv { bias: true, ..self }
     }
@@ -113,7 +120,8 @@ impl Conv2d {
         let shape = [c.outputs, c.inputs / c.groups, c.kernel, c.kernel];
         let weight = b.tensor("weight", Role::Weight, &shape, init.weight(fan_in));
         let bias = c.bias.then(|| b.tensor("bias", Role::Bias, &[c.outputs], init.bias(fan_in)));
-        Conv2d { name: b.name().to_owned(), weight, bias, stride: c.stride, padding: c.padding, groups: c.groups }
+        let Conv { stride, padding, groups, circular, .. } = c;
+        Conv2d { name: b.name().to_owned(), weight, bias, stride, padding, groups, circular }
     }
 
     /// Weight, then bias if there is one.
@@ -130,6 +138,8 @@ impl Conv2d {
     pub fn forward(&self, cx: &Cx, x: &Tensor) -> Tensor {
         let weight = cx.get(self.weight);
         let bias = self.bias.map(|id| cx.get(id));
+        let wrapped = self.circular.then(|| wrap_around(x, &weight.size()[2..]));
+        let x = wrapped.as_ref().unwrap_or(x);
         let y = x.conv2d(weight, bias, [self.stride, self.stride], [self.padding, self.padding], [1, 1], self.groups);
         cx.count(|| {
             let output = y.size()[1..].to_vec();
@@ -138,6 +148,23 @@ impl Conv2d {
         });
         y
     }
+}
+
+/// The images `[N, C, ..]` continued periodically for a window of size `kernel` (one number a spatial dimension):
+/// floor((k-1)/2) values before the first and the rest of k-1 after the last.
+pub fn wrap_around(x: &Tensor, kernel: &[i64]) -> Tensor {
+    let sizes = &x.size()[2..];
+    let fits = kernel.iter().zip(sizes).all(|(k, size)| k / 2 <= *size);
+    if fits {
+        let padding: Vec<i64> = kernel.iter().rev().flat_map(|k| [(k - 1) / 2, k / 2]).collect();
+        return x.pad(padding, "circular", None);
+    }
+    // A window that goes around more than once.
+    kernel.iter().enumerate().fold(x.shallow_clone(), |x, (i, k)| {
+        let size = sizes[i];
+        let places = Tensor::arange_start(-((k - 1) / 2), size + k / 2, (Kind::Int64, x.device()));
+        x.index_select(2 + i as i64, &places.remainder(size))
+    })
 }
 
 /// (MACs, parameters) of a convolution with weight `[out, in/groups, kh, kw]` and output map `[H, W]`: every weight is used

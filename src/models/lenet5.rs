@@ -99,6 +99,10 @@ impl Model for Lenet5 {
         self.fc3.params()
     }
 
+    fn convolutions(&self) -> Vec<&Conv2d> {
+        self.conv.iter().collect()
+    }
+
     /// Both convolutions (the second is read by fc1, H*W columns a channel) and both hidden layers.
     fn channel_groups(&self, store: &ParamStore) -> Vec<ChannelGroup> {
         let ([conv1, conv2], [fc1, fc2]) = (&self.conv, &self.hidden);

@@ -104,6 +104,11 @@ impl Model for MobilenetV1 {
         self.linear.params()
     }
 
+    fn convolutions(&self) -> Vec<&Conv2d> {
+        let units = self.blocks.iter().flat_map(|block| [&block.depthwise, &block.pointwise]);
+        [&self.stem].into_iter().chain(units).map(|unit| &unit.conv).collect()
+    }
+
     /// The stem's and each pointwise convolution's channels. A depthwise filter belongs to the channel it filters, so it and
     /// its BN go with the producer before it.
     fn channel_groups(&self, store: &ParamStore) -> Vec<ChannelGroup> {

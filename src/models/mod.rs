@@ -4,6 +4,7 @@
 mod arch;
 pub mod checkpoint;
 mod context;
+mod conv_net;
 pub mod decoder;
 pub mod encoder;
 pub mod hub;
@@ -19,6 +20,7 @@ mod vgg16_bn;
 
 pub use arch::{Arch, InitScheme};
 pub use context::{Cost, Cx, LayerCost, Taps};
+pub use conv_net::{Activation, Border, ConvNetArch};
 pub use decoder::{Decoder, DecoderConfig};
 pub use encoder::{Encoder, EncoderConfig};
 pub use lenet5::Lenet5Arch;
@@ -32,6 +34,7 @@ use anyhow::{Context, Result};
 use tch::{Device, Tensor};
 
 use crate::params::{ParamId, ParamStore, View, channels::ChannelGroup};
+use layers::Conv2d;
 
 /// A network. `forward` maps `[N, ...]` inputs to `[N, classes]` logits.
 pub trait Model {
@@ -42,6 +45,11 @@ pub trait Model {
 
     /// The parameters of the last layer (weight, then bias if there is one).
     fn classifier(&self) -> Vec<ParamId>;
+
+    /// Its convolutions, in the order of the network; none unless it says so.
+    fn convolutions(&self) -> Vec<&Conv2d> {
+        Vec::new()
+    }
 
     /// The groups of coupled channels that may be cut: inner groups in the order of the network, then residual streams. Never
     /// the outputs of the classifier nor the inputs of the first layer.

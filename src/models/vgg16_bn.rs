@@ -82,6 +82,10 @@ impl Model for Vgg16Bn {
         self.classifier.params()
     }
 
+    fn convolutions(&self) -> Vec<&Conv2d> {
+        self.features.iter().map(|(conv, _)| conv).collect()
+    }
+
     fn channel_groups(&self, store: &ParamStore) -> Vec<ChannelGroup> {
         let readers = self.features[1..].iter().map(|(conv, _)| conv.weight).chain([self.classifier.weight]);
         let group = |((conv, bn), reader): (&(Conv2d, BatchNorm), ParamId)| {

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use tch::Tensor;
 
-use super::{ParamId, ParamStore};
+use super::{ParamId, ParamStore, Role};
 
 /// A low-rank addition to a matrix W `[out, in]`: the layer that reads W computes W x + scale B (A dropout(x)).
 pub struct LowRank {
@@ -22,6 +22,10 @@ impl LowRank {
         let x = if self.dropout > 0.0 { x.dropout(self.dropout, true) } else { x.shallow_clone() };
         let branch = x.to_kind(self.a.kind()).linear(&self.a, None::<&Tensor>).linear(&self.b, None::<&Tensor>);
         (branch * self.scale).to_kind(x.kind())
+    }
+
+    pub fn shallow_clone(&self) -> LowRank {
+        LowRank { a: self.a.shallow_clone(), b: self.b.shallow_clone(), ..*self }
     }
 
     /// scale B A `[out, in]`.
@@ -61,6 +65,20 @@ impl<'a> View<'a> {
             self.replaced.resize_with(self.store.len(), || None);
         }
         self.replaced[id.0] = Some(tensor);
+    }
+
+    /// The same view with copies of the running statistics: a training pass through it leaves them as they are.
+    pub fn with_scratch_statistics(&self) -> View<'a> {
+        let mut view = View::plain(self.store);
+        for (id, param) in self.store.iter() {
+            if matches!(param.role, Role::Buffer | Role::Counter) {
+                view.set(id, self.get(id).detach().copy());
+            } else if let Some(Some(tensor)) = self.replaced.get(id.0) {
+                view.set(id, tensor.shallow_clone());
+            }
+        }
+        view.low_rank = self.low_rank.iter().map(|(&id, branch)| (id, branch.shallow_clone())).collect();
+        view
     }
 
     /// Adds a low-rank branch to the Linear layer whose weight is `id` (in place of an earlier one). The sum W + scale B A is

@@ -55,6 +55,11 @@ impl<'a> Pass<'a> {
         self.precision.forward(other.store.device(), || other.evaluate(&self.batch.x))
     }
 
+    /// What the last layer would read of other inputs: a training-mode pass through `view`, at the loop's precision.
+    pub fn features(&self, view: &View, x: &Tensor) -> Result<Tensor> {
+        self.precision.forward(x.device(), || self.model.features(&Cx::train(view), x))
+    }
+
     /// Another training-mode pass through the same parameters (a memory batch, a second view of the input).
     pub fn forward(&self, x: &Tensor) -> Tensor {
         self.model.forward(&Cx::train(self.view), x)

@@ -81,6 +81,16 @@ impl BasicBlock {
         cx.tap(&self.name, sum.relu())
     }
 
+    /// The branch's convolutions, then the shortcut's.
+    pub fn convolutions(&self) -> Vec<&Conv2d> {
+        let branch = self.branch.iter().flat_map(|branch| [&branch.conv1, &branch.conv2]);
+        let projection = match &self.shortcut {
+            Shortcut::Projection { conv, .. } => Some(conv),
+            _ => None,
+        };
+        branch.chain(projection).collect()
+    }
+
     /// conv1's output channels: rows of conv1, bn1, columns of conv2.
     pub fn inner_group(&self, store: &ParamStore) -> Option<ChannelGroup> {
         let branch = self.branch.as_ref()?;
@@ -93,6 +103,10 @@ impl BasicBlock {
 impl Block for BasicBlock {
     fn forward(&self, cx: &Cx, x: &Tensor) -> Tensor {
         BasicBlock::forward(self, cx, x)
+    }
+
+    fn convolutions(&self) -> Vec<&Conv2d> {
+        BasicBlock::convolutions(self)
     }
 
     fn inner_group(&self, store: &ParamStore) -> Option<ChannelGroup> {

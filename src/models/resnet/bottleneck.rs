@@ -45,6 +45,11 @@ impl Bottleneck {
         Bottleneck { name: b.name().to_owned(), convs: [conv1, conv2, conv3], norms: [bn1, bn2, bn3], downsample }
     }
 
+    /// The branch's convolutions, then the shortcut's.
+    pub fn convolutions(&self) -> impl Iterator<Item = &Conv2d> {
+        self.convs.iter().chain(self.downsample.iter().map(|(conv, _)| conv))
+    }
+
     /// `[N, inputs, H, W]` to `[N, outputs, H/stride, W/stride]`.
     pub fn forward(&self, cx: &Cx, x: &Tensor) -> Tensor {
         let ([conv1, conv2, conv3], [bn1, bn2, bn3]) = (&self.convs, &self.norms);

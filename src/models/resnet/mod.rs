@@ -54,6 +54,9 @@ pub struct BlockShape {
 trait Block {
     fn forward(&self, cx: &Cx, x: &Tensor) -> Tensor;
 
+    /// The branch's convolutions, then the shortcut's.
+    fn convolutions(&self) -> Vec<&Conv2d>;
+
     /// conv1's output channels; `None` when the residual branch is removed.
     fn inner_group(&self, store: &ParamStore) -> Option<ChannelGroup>;
 
@@ -247,6 +250,11 @@ impl Model for Resnet {
 
     fn classifier(&self) -> Vec<ParamId> {
         self.linear.params()
+    }
+
+    fn convolutions(&self) -> Vec<&Conv2d> {
+        let blocks = self.stages.iter().flatten().flat_map(|block| block.convolutions());
+        [&self.conv1].into_iter().chain(blocks).collect()
     }
 
     /// The inner group of each block that has a residual branch, then the residual streams: one of all stages with option A

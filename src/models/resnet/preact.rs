@@ -53,6 +53,11 @@ impl Block for PreactBlock {
         cx.tap(&self.name, shortcut + cx.tap(site, conv2.forward(cx, &h)))
     }
 
+    fn convolutions(&self) -> Vec<&Conv2d> {
+        let branch = self.branch.iter().flat_map(|branch| [&branch.conv1, &branch.conv2]);
+        branch.chain(&self.projection).collect()
+    }
+
     fn inner_group(&self, store: &ParamStore) -> Option<ChannelGroup> {
         let Branch { conv1, bn2, conv2, .. } = self.branch.as_ref()?;
         let group = ChannelGroup::inner(&conv1.name, conv1.outputs(store));

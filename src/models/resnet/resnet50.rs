@@ -117,6 +117,10 @@ impl Model for Resnet50 {
         self.fc.params()
     }
 
+    fn convolutions(&self) -> Vec<&Conv2d> {
+        [&self.conv1].into_iter().chain(self.blocks().flat_map(Bottleneck::convolutions)).collect()
+    }
+
     /// The stem's channels (no addition couples them: the first block projects its shortcut), two inner groups a block, then a
     /// stream a stage.
     fn channel_groups(&self, store: &ParamStore) -> Vec<ChannelGroup> {

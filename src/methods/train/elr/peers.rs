@@ -9,6 +9,7 @@ use tch::{Device, Tensor};
 
 use super::plus::pair_logits;
 use crate::data::{Batch, DeviceSet};
+use crate::models::layers::Conv2d;
 use crate::models::{Arch, Cx, Model, Network};
 use crate::params::channels::ChannelGroup;
 use crate::params::{Builder, ParamId, ParamStore};
@@ -98,6 +99,10 @@ impl Model for Peers {
 
     fn classifier(&self) -> Vec<ParamId> {
         self.0.nets.iter().flat_map(|net| net.classifier()).collect()
+    }
+
+    fn convolutions(&self) -> Vec<&Conv2d> {
+        self.0.nets.iter().flat_map(|net| net.convolutions()).collect()
     }
 
     /// None: nets that teach each other are not cut.
