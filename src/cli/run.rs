@@ -57,6 +57,9 @@ pub struct RunArgs {
     /// Keep a TensorBoard event file in each run folder, too
     #[arg(long)]
     tensorboard: bool,
+    /// A checkpoint to measure, for methods that have the field method.weights; without preset or file nothing else is run
+    #[arg(long, value_name = "FILE")]
+    weights: Option<PathBuf>,
     #[command(flatten)]
     place: Place,
     /// Fields to change: train.epochs=50 method.sparsity=0.9 seed=3
@@ -122,7 +125,7 @@ impl RunArgs {
         let preset = match (&self.preset, &self.config) {
             (Some(name), _) => Some(name.as_str()),
             (None, Some(_)) => None,
-            (None, None) => Some("quick"),
+            (None, None) => self.weights.is_none().then_some("quick"),
         };
         if let Some(name) = preset {
             layers.push(Layer::text(&format!("preset {name}"), method.preset(name)?)?);
@@ -132,10 +135,14 @@ impl RunArgs {
         }
         let label = match &self.config {
             Some(path) => path.file_stem().unwrap_or_default().to_string_lossy().into_owned(),
-            None => preset.unwrap_or_default().to_owned(),
+            None => preset.unwrap_or("weights").to_owned(),
         };
         let mut last = self.with.iter().map(|name| methods::add_on_layer(name)).collect::<Result<Vec<_>>>()?;
         last.extend(self.overrides.iter().map(|o| Layer::key_value(o)).collect::<Result<Vec<_>>>()?);
+        if let Some(path) = &self.weights {
+            let path = Value::from(path.to_string_lossy().into_owned());
+            last.push(Layer::key_value(&format!("method.weights={path}"))?);
+        }
         if let Some(seed) = self.seed {
             last.push(Layer::key_value(&format!("seed={seed}"))?);
         }

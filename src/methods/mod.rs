@@ -2,6 +2,7 @@
 //! and one line of [`ALL`].
 
 mod add_on;
+pub mod analyze;
 pub mod continual;
 pub mod distill;
 pub mod hpo;
@@ -22,6 +23,7 @@ use crate::run::{Run, Summary};
 
 /// The registry.
 pub static ALL: &[Method] = &[
+    Method::of::<analyze::dynamical_stability::DynamicalStability>(),
     Method::of::<continual::stability_gap::StabilityGap>(),
     Method::of::<distill::self_distill::SelfDistill>(),
     Method::of::<hpo::maid::Maid>(),

@@ -2,5 +2,6 @@
 
 pub mod classification;
 pub mod cost;
+pub mod curvature;
 pub mod latency;
 pub mod sparsity;

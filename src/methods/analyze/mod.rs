@@ -1,0 +1,3 @@
+//! `reglab analyze`: measure a network or its training.
+
+pub mod dynamical_stability;
