@@ -24,6 +24,7 @@ use crate::run::{Run, Summary};
 /// The registry.
 pub static ALL: &[Method] = &[
     Method::of::<analyze::dynamical_stability::DynamicalStability>(),
+    Method::of::<analyze::intrinsic_dim::IntrinsicDimension>(),
     Method::of::<continual::stability_gap::StabilityGap>(),
     Method::of::<distill::self_distill::SelfDistill>(),
     Method::of::<hpo::maid::Maid>(),

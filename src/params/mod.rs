@@ -4,6 +4,7 @@ pub mod channels;
 pub mod file;
 pub mod groups;
 mod init;
+pub mod projection;
 mod store;
 mod view;
 

@@ -144,6 +144,10 @@ fn probe(config: &Config, curvature: &NetworkCurvature, at: Stamp, run: &mut Run
     let matrix = format!("{:?}", method.matrix).to_lowercase();
     let mut summary = Summary::new();
     summary.insert("train_loss".into(), json!(loss));
+    if method.loss == Loss::Squared {
+        // Mean of e^2 over examples and outputs: what torch's MSE shows.
+        summary.insert("train_mse".into(), json!(2.0 * loss / classes as f64));
+    }
 
     run.progress.start("probes", 0, method.probes as u64 + method.lanczos as u64);
     let mut done = 0;
