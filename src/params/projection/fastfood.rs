@@ -42,8 +42,8 @@ impl Fastfood {
         let given = (perm.numel() as i64, gauss.numel() as i64);
         ensure!(given == (length, length), "Fastfood needs {length} values for perm and gauss, got {given:?}");
         let (kind, device) = (gauss.kind(), gauss.device());
-        let divisor = (gauss.square().sum(Kind::Double) * length as f64).sqrt()
-            * (parameters as f64 / length as f64).sqrt();
+        let divisor =
+            (gauss.square().sum(Kind::Double) * length as f64).sqrt() * (parameters as f64 / length as f64).sqrt();
         Ok(Fastfood {
             sign: sign.narrow(0, 0, dimension).to_kind(kind),
             perm: perm.remainder(small),

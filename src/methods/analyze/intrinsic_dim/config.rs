@@ -217,7 +217,10 @@ impl Experiment for Config {
                 ensure!(r.lr > 0.0, "rl.lr = {} must be above 0", r.lr);
                 let continuous = r.variant == Variant::InvertedPendulum;
                 let discrete_only = m.task == Task::CartPoleDqn && continuous;
-                ensure!(!discrete_only, "rl.variant = \"inverted-pendulum\" has continuous actions: it needs method.task = \"cart-pole-es\"");
+                ensure!(
+                    !discrete_only,
+                    "rl.variant = \"inverted-pendulum\" has continuous actions: it needs method.task = \"cart-pole-es\""
+                );
             }
             Task::Supervised => {
                 let known = m.direct || m.baseline > 0.0;

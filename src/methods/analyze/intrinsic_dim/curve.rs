@@ -77,11 +77,16 @@ pub fn finish(rows: &[CurveRow], judge: &Judge, at: Stamp, run: &mut Run) -> Res
     match found.solved {
         true => run.progress.say(&format!(
             "d_int{:.0} = {} of D = {parameters} ({:.0} +- {:.0} by the bootstrap)",
-            100.0 * judge.threshold, found.d_int, spread.mean, spread.std
+            100.0 * judge.threshold,
+            found.d_int,
+            spread.mean,
+            spread.std
         )),
         false => run.progress.warn(&format!(
             "no d up to {} passes {:.3}, {:.0}% of the baseline: d_int is larger than what was tried",
-            found.d_int, bound, 100.0 * judge.threshold
+            found.d_int,
+            bound,
+            100.0 * judge.threshold
         )),
     }
     picture(&found.unique_d, &runs, bound, judge.performance, run)?;
@@ -96,10 +101,7 @@ fn picture(d: &[i64], runs: &[Vec<f64>], bound: f64, performance: &str, run: &Ru
     };
     let line = [points.first(), points.last()].into_iter().flatten().map(|p| (p.0, bound)).collect::<Vec<_>>();
     let flat = Spread::Bars(Vec::new());
-    let curves = [
-        Curve { name: "mean of the runs".into(), points },
-        Curve { name: "threshold".into(), points: line },
-    ];
+    let curves = [Curve { name: "mean of the runs".into(), points }, Curve { name: "threshold".into(), points: line }];
     let spread = vec![Spread::Bars(d.iter().zip(runs).map(ends).collect()), flat];
     let title = "performance by dimension of the subspace";
     let chart = Chart { title, x: "d", y: performance, curves: &curves, dots: true, marks: &[] };

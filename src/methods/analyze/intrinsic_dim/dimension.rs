@@ -17,7 +17,12 @@ pub struct IntrinsicDimension {
 }
 
 /// From one performance a run; d = 0 are runs in the full space, whose mean is the baseline where none is given.
-pub fn intrinsic_dimension(d: &[i64], perf: &[f64], baseline: Option<f64>, threshold: f64) -> Result<IntrinsicDimension> {
+pub fn intrinsic_dimension(
+    d: &[i64],
+    perf: &[f64],
+    baseline: Option<f64>,
+    threshold: f64,
+) -> Result<IntrinsicDimension> {
     ensure!(d.len() == perf.len(), "{} dimensions, but {} performances", d.len(), perf.len());
     ensure!(threshold > 0.0 && threshold <= 1.0, "threshold = {threshold} must be above 0 and at most 1");
     let mean_at = |wanted: i64| {

@@ -127,9 +127,7 @@ impl<'a> Search<'a> {
     fn evolve(&mut self, at: &mut Stamp, run: &mut Run) -> Result<()> {
         let name = format!("d{}", self.d);
         let begin = *at;
-        let stamp = |iteration: u64| {
-            Stamp { step: begin.step + iteration, epoch: begin.epoch + iteration as f64 }
-        };
+        let stamp = |iteration: u64| Stamp { step: begin.step + iteration, epoch: begin.epoch + iteration as f64 };
         *at = stamp(self.rl.iterations);
         match run.phase(&name)? {
             Phase::Fresh => {}
@@ -175,8 +173,7 @@ impl<'a> Search<'a> {
         let t = self.iteration as i32;
         self.first = &self.first * BETAS.0 + &g * (1.0 - BETAS.0);
         self.second = &self.second * BETAS.1 + g.square() * (1.0 - BETAS.1);
-        let step = (&self.first / (1.0 - BETAS.0.powi(t)))
-            / ((&self.second / (1.0 - BETAS.1.powi(t))).sqrt() + FLOOR);
+        let step = (&self.first / (1.0 - BETAS.0.powi(t))) / ((&self.second / (1.0 - BETAS.1.powi(t))).sqrt() + FLOOR);
         self.theta += step * self.rl.lr;
         returns
     }
@@ -230,9 +227,7 @@ impl<'a> Search<'a> {
     fn load(&mut self, state: &State) -> Result<()> {
         let stored = state.take("evolution");
         let of = |name: &str| stored.get(name).with_context(|| format!("the checkpoint holds no {name}"));
-        for (name, tensor) in
-            [("theta", &mut self.theta), ("first", &mut self.first), ("second", &mut self.second)]
-        {
+        for (name, tensor) in [("theta", &mut self.theta), ("first", &mut self.first), ("second", &mut self.second)] {
             tensor.copy_(of(name)?);
         }
         self.iteration = of("iteration")?.int64_value(&[]) as u64;

@@ -48,7 +48,14 @@ fn name(d: i64, replicate: u64) -> String {
 }
 
 /// One training, in the full space for d = 0.
-fn one(config: &Config, data: &DeviceSplits, d: i64, replicate: u64, at: &mut Stamp, run: &mut Run) -> Result<CurveRow> {
+fn one(
+    config: &Config,
+    data: &DeviceSplits,
+    d: i64,
+    replicate: u64,
+    at: &mut Stamp,
+    run: &mut Run,
+) -> Result<CurveRow> {
     let method = &config.method;
     // Every run has a theta_0 and a P of its own; the runs at different d share their theta_0.
     let seed = rng::mix(run.seed(), &format!("run {replicate}"));
@@ -78,7 +85,16 @@ fn one(config: &Config, data: &DeviceSplits, d: i64, replicate: u64, at: &mut St
     let (performance, other) = if method.metric == Metric::Train { (train, test) } else { (test, train) };
     let run = replicate;
     let other_accuracy = Some(other);
-    Ok(CurveRow { d, run, performance, other_accuracy, projection: kind, parameters, projection_bytes, empty_directions })
+    Ok(CurveRow {
+        d,
+        run,
+        performance,
+        other_accuracy,
+        projection: kind,
+        parameters,
+        projection_bytes,
+        empty_directions,
+    })
 }
 
 fn accuracy(net: &Network, door: &InSubspace, set: &DeviceSet) -> f64 {
@@ -136,7 +152,8 @@ fn spoil(data: DeviceSplits, shuffle: Shuffle, seed: u64) -> Result<DeviceSplits
         }
         Shuffle::Labels => {
             let order = rng::permutation(seed, "shuffled labels", data.train.len());
-            let labels = data.train.labels().index_select(0, &Tensor::from_slice(&order).to_device(data.train.device()));
+            let labels =
+                data.train.labels().index_select(0, &Tensor::from_slice(&order).to_device(data.train.device()));
             Ok(DeviceSplits { train: data.train.with_labels(&labels)?, ..data })
         }
     }

@@ -22,7 +22,8 @@ pub fn run(config: &Config, run: &mut Run) -> Result<Summary> {
             let seed = rng::mix(run.seed(), &format!("run {replicate}"));
             let theta0 = Tensor::empty([parameters], (Kind::Double, Device::Cpu));
             draw_normal(&theta0, 0.0, 1.0, rng::mix(seed, "theta_0"))?;
-            let projection = Dense::draw(&[parameters], d, false, rng::mix(seed, &format!("projection {d}")), Device::Cpu);
+            let projection =
+                Dense::draw(&[parameters], d, false, rng::mix(seed, &format!("projection {d}")), Device::Cpu);
             let least = toy::smallest_loss(&projection.directions.to_kind(Kind::Double), &theta0, groups);
             solved += u64::from(least < toy::SOLVED);
             let row = CurveRow {
