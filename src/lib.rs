@@ -20,6 +20,7 @@
 //! | [`continual`] | streams of tasks, heads, memory, metrics of continual learning |
 //! | [`pruning`] | what the pruning methods share: scores, plans, structural removal |
 //! | [`methods`] | the methods themselves, and the registry |
+//! | [`sweep`] | grids of runs, the pool of worker processes, job arrays |
 //! | [`report`] | tables, plots, verdicts |
 //! | [`cli`] | the command line |
 
@@ -39,6 +40,7 @@ pub mod report;
 pub mod rng;
 pub mod run;
 pub mod search;
+pub mod sweep;
 pub mod train;
 
 /// A mistake in what the user asked for, found before any work started: exit code 2.

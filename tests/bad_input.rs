@@ -179,11 +179,7 @@ fn places() {
     file(&scratch, "results/prune/wgsef/mine/notes.txt", "not a run");
     fails(&scratch, &["--name", "mine", "--force"], &["not the folder of a run"]);
     refused(&scratch.reglab(&["report", "nowhere"]), 1, &["nowhere"]);
-    refused(
-        &scratch.reglab(&["plot", "results/prune/wgsef/r", "-y", "los"]),
-        1,
-        &["no column los", "did you mean loss"],
-    );
+    refused(&scratch.reglab(&["plot", "results/prune/wgsef/r", "-y", "los"]), 2, &["column los", "did you mean loss"]);
     refused(&scratch.reglab(&["plot", "results/prune/wgsef/r", "-o", "x.txt"]), 2, &["x.txt"]);
     refused(&scratch.reglab(&["selftest", "--cases", "nowhere"]), 2, &["nowhere"]);
     refused(&scratch.reglab(&["selftest", "--cases", "results"]), 1, &["holds no oracle cases"]);

@@ -71,7 +71,7 @@ impl Bench {
     pub fn execute(self) -> Result<i32> {
         let case = Case::named(&self.case)?;
         let device = crate::run::device(&self.device).map_err(Usage::from)?;
-        super::run::set_threads(self.threads);
+        crate::run::set_threads(self.threads);
         let values = case.samples * case.sample.iter().product::<i64>();
         let pixels: Vec<u8> = (0..values).map(|i| (i * 97 % 251) as u8).collect();
         let labels: Vec<i64> = (0..case.samples).map(|i| i % 10).collect();

@@ -10,7 +10,9 @@ mod report;
 mod resume;
 mod run;
 mod selftest;
+mod sweep;
 mod verify;
+mod worker;
 
 use anyhow::Result;
 use clap::{Args, Command, FromArgMatches, Subcommand};
@@ -25,6 +27,8 @@ enum Tool {
     Run(run::RunFile),
     /// Go on with a run after a crash or Ctrl-C, to the very same numbers
     Resume(resume::Resume),
+    /// Run a grid of configurations, each once: here, or as a SLURM job array
+    Sweep(sweep::Sweep),
     /// Run the arms and seeds that a preset's claims speak of, then judge them (exit code 1 if one fails)
     Verify(verify::Verify),
     /// Tables of results: mean and standard deviation over seeds, arms side by side
@@ -46,6 +50,9 @@ enum Tool {
     /// Time training steps (driven by scripts/bench)
     #[command(hide = true)]
     Bench(bench::Bench),
+    /// Make runs for a pool (started by sweep, verify and --jobs)
+    #[command(hide = true)]
+    Worker(worker::Worker),
 }
 
 /// How much is printed.
@@ -109,6 +116,7 @@ pub fn main() -> Result<i32> {
     match Tool::from_arg_matches(&matches)? {
         Tool::Run(tool) => tool.execute(),
         Tool::Resume(tool) => tool.execute(),
+        Tool::Sweep(tool) => tool.execute(),
         Tool::Verify(tool) => tool.execute(),
         Tool::Report(tool) => tool.execute(),
         Tool::Plot(tool) => tool.execute(),
@@ -119,5 +127,6 @@ pub fn main() -> Result<i32> {
         Tool::Doctor(tool) => tool.execute(),
         Tool::Completions(tool) => tool.execute(),
         Tool::Bench(tool) => tool.execute(),
+        Tool::Worker(tool) => tool.execute(),
     }
 }

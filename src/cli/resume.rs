@@ -5,9 +5,10 @@ use clap::Args;
 use std::path::PathBuf;
 
 use super::{Talk, run};
-use crate::config::{Layer, Resolved, get};
+use crate::config::Layer;
 use crate::report::{self, Finished};
-use crate::run::{Progress, Run, install_signals};
+use crate::run::{Progress, Run, install_signals, set_threads};
+use crate::sweep::point::read_config;
 use crate::{Usage, data, methods};
 
 #[derive(Args)]
@@ -29,7 +30,9 @@ impl Resume {
         if !run::is_run(&self.folder) {
             bail!(Usage(format!("{} is not the folder of a run: it has no config.toml", self.folder.display())));
         }
-        let (method, mut config) = read_config(&self.folder).map_err(Usage::from)?;
+        let config = self.folder.join("config.toml");
+        let (method, mut config) = Layer::file(&config).and_then(read_config).map_err(Usage::from)?;
+        crate::run::device(&config.header.device).map_err(Usage::from)?;
         if let Some(more) = self.extend {
             config = methods::hpo::search::extend(&self.folder, config, more).map_err(Usage::from)?;
         }
@@ -38,22 +41,12 @@ impl Resume {
             return Ok(0);
         }
         install_signals();
-        run::set_threads(config.header.threads);
+        set_threads(config.header.threads);
         let (arm, seed) = (config.header.arm.clone(), config.header.seed);
         let root = data::data_root(self.data_root.as_deref());
         let open = Run::resume(&self.folder, config, &root, Progress::new(self.talk.verbosity()))?;
-        let outcome = Ok(run::drive(method, open)?);
+        let outcome = Ok(methods::drive(method, open)?);
         println!("{}", report::arms_table(method, &[Finished { arm, seed, folder: self.folder, outcome }]));
         Ok(0)
     }
-}
-
-/// The method and configuration of an existing run.
-pub fn read_config(folder: &std::path::Path) -> Result<(&'static methods::Method, Resolved)> {
-    let layer = Layer::file(&folder.join("config.toml"))?;
-    let name = get(layer.table(), "method.name").and_then(|v| v.as_str()).unwrap_or_default().to_owned();
-    let method = methods::find(&name)?;
-    let config = Resolved::new(method.name, &(method.schema)(), &[layer], method.check)?;
-    crate::run::device(&config.header.device)?;
-    Ok((method, config))
 }

@@ -1,6 +1,6 @@
 //! `reglab <verb> <method>` and `reglab run FILE`: from arguments to finished runs and a table of arms.
 
-use anyhow::{Result, anyhow, bail};
+use anyhow::{Result, bail};
 use clap::Args;
 use std::path::{Path, PathBuf};
 use toml::Value;
@@ -9,8 +9,10 @@ use super::Talk;
 use crate::config::{Layer, Resolved, get};
 use crate::methods::{self, Method, resolve_arms};
 use crate::report::{self, Finished};
-use crate::run::{Interrupted, Progress, Run, Summary, install_signals, physical_cores};
-use crate::{Usage, data, first_line};
+use crate::run::{Interrupted, Progress, Run, Summary, install_signals, set_threads};
+use crate::sweep::job::Begin;
+use crate::sweep::{Job, Pool};
+use crate::{Usage, data};
 
 /// Where runs go and how they are made: shared by all commands that make runs.
 #[derive(Args, Clone)]
@@ -31,20 +33,30 @@ pub struct Place {
     pub talk: Talk,
 }
 
+/// Where the fields of a run come from.
 #[derive(Args)]
-pub struct RunArgs {
+pub struct Source {
     /// Preset to run, or to lay a file over
     #[arg(long, value_name = "NAME")]
-    preset: Option<String>,
+    pub preset: Option<String>,
     /// Experiment file
     #[arg(short, long, value_name = "FILE")]
-    config: Option<PathBuf>,
+    pub config: Option<PathBuf>,
     /// Only these arms (default: all of the preset or file)
     #[arg(long, value_name = "NAME", value_delimiter = ',')]
-    arm: Vec<String>,
+    pub arm: Vec<String>,
     /// Methods to add to the training, with their own defaults (fields: with.NAME.FIELD=VALUE)
     #[arg(long, value_name = "NAME", value_delimiter = ',')]
-    with: Vec<String>,
+    pub with: Vec<String>,
+    /// A checkpoint to measure, for methods that have the field method.weights; without preset or file nothing else is run
+    #[arg(long, value_name = "FILE")]
+    pub weights: Option<PathBuf>,
+}
+
+#[derive(Args)]
+pub struct RunArgs {
+    #[command(flatten)]
+    source: Source,
     /// Seed of the run
     #[arg(long, value_name = "N", allow_negative_numbers = true)]
     seed: Option<u64>,
@@ -57,9 +69,6 @@ pub struct RunArgs {
     /// Keep a TensorBoard event file in each run folder, too
     #[arg(long)]
     tensorboard: bool,
-    /// A checkpoint to measure, for methods that have the field method.weights; without preset or file nothing else is run
-    #[arg(long, value_name = "FILE")]
-    weights: Option<PathBuf>,
     #[command(flatten)]
     place: Place,
     /// Fields to change: train.epochs=50 method.sparsity=0.9 seed=3
@@ -75,20 +84,69 @@ pub struct RunFile {
     rest: RunArgs,
 }
 
+/// The method that a file names.
+pub fn method_of(path: &Path) -> Result<&'static Method> {
+    let file = Layer::file(path)?;
+    let Some(name) = get(file.table(), "method.name").and_then(Value::as_str) else {
+        bail!("{} does not name its method: it needs method.name (in [method])", path.display());
+    };
+    methods::find(name)
+}
+
+impl Source {
+    /// The texts, lowest first, and the label of runs made from them.
+    pub fn layers(&self, method: &Method) -> Result<(Vec<Layer>, String)> {
+        let mut layers = Vec::new();
+        let preset = match (&self.preset, &self.config) {
+            (Some(name), _) => Some(name.as_str()),
+            (None, Some(_)) => None,
+            (None, None) => self.weights.is_none().then_some("quick"),
+        };
+        if let Some(name) = preset {
+            layers.push(Layer::text(&format!("preset {name}"), method.preset(name)?)?);
+        }
+        if let Some(path) = &self.config {
+            layers.push(Layer::file(path)?);
+        }
+        let label = match &self.config {
+            Some(path) => path.file_stem().unwrap_or_default().to_string_lossy().into_owned(),
+            None => preset.unwrap_or("weights").to_owned(),
+        };
+        Ok((layers, label))
+    }
+
+    /// The add-ons and the weights, to be laid over the texts.
+    pub fn added(&self) -> Result<Vec<Layer>> {
+        let mut added = self.with.iter().map(|name| methods::add_on_layer(name)).collect::<Result<Vec<_>>>()?;
+        if let Some(path) = &self.weights {
+            let path = Value::from(path.to_string_lossy().into_owned());
+            added.push(Layer::key_value(&format!("method.weights={path}"))?);
+        }
+        Ok(added)
+    }
+}
+
+impl Place {
+    /// A pool of `--jobs` workers.
+    pub fn pool(&self, logs: PathBuf) -> Pool {
+        Pool {
+            workers: self.jobs as usize,
+            gpus: Vec::new(),
+            data_root: data::data_root(self.data_root.as_deref()),
+            logs,
+            retries: 0,
+            verbosity: self.talk.verbosity(),
+        }
+    }
+}
+
 impl RunFile {
     pub fn execute(mut self) -> Result<i32> {
-        if self.rest.config.is_some() {
+        if self.rest.source.config.is_some() {
             bail!(Usage("reglab run takes its file as an argument, not with -c".into()));
         }
-        let file = Layer::file(&self.file).map_err(Usage::from)?;
-        let Some(name) = get(file.table(), "method.name").and_then(Value::as_str) else {
-            bail!(Usage(format!(
-                "{} does not name its method: it needs method.name (in [method])",
-                self.file.display()
-            )));
-        };
-        let method = methods::find(name).map_err(Usage::from)?;
-        self.rest.config = Some(self.file);
+        let method = method_of(&self.file).map_err(Usage::from)?;
+        self.rest.source.config = Some(self.file);
         self.rest.execute(method)
     }
 }
@@ -121,28 +179,9 @@ impl RunArgs {
 
     /// The resolved configurations: one an arm.
     fn plan(&self, method: &'static Method) -> Result<Vec<Resolved>> {
-        let mut layers = Vec::new();
-        let preset = match (&self.preset, &self.config) {
-            (Some(name), _) => Some(name.as_str()),
-            (None, Some(_)) => None,
-            (None, None) => self.weights.is_none().then_some("quick"),
-        };
-        if let Some(name) = preset {
-            layers.push(Layer::text(&format!("preset {name}"), method.preset(name)?)?);
-        }
-        if let Some(path) = &self.config {
-            layers.push(Layer::file(path)?);
-        }
-        let label = match &self.config {
-            Some(path) => path.file_stem().unwrap_or_default().to_string_lossy().into_owned(),
-            None => preset.unwrap_or("weights").to_owned(),
-        };
-        let mut last = self.with.iter().map(|name| methods::add_on_layer(name)).collect::<Result<Vec<_>>>()?;
+        let (layers, label) = self.source.layers(method)?;
+        let mut last = self.source.added()?;
         last.extend(self.overrides.iter().map(|o| Layer::key_value(o)).collect::<Result<Vec<_>>>()?);
-        if let Some(path) = &self.weights {
-            let path = Value::from(path.to_string_lossy().into_owned());
-            last.push(Layer::key_value(&format!("method.weights={path}"))?);
-        }
         if let Some(seed) = self.seed {
             last.push(Layer::key_value(&format!("seed={seed}"))?);
         }
@@ -152,12 +191,12 @@ impl RunArgs {
         if self.tensorboard {
             last.push(Layer::key_value("tensorboard=true")?);
         }
-        resolve_arms(method, &layers, &last, &self.arm, &label)
+        resolve_arms(method, &layers, &last, &self.source.arm, &label)
     }
 }
 
 /// `[<arm>-]<preset>-s<seed>-<UTC time>-<4 hex>`: two runs never collide.
-pub fn run_name(config: &Resolved) -> String {
+fn run_name(config: &Resolved) -> String {
     let arm = if config.header.arm.is_empty() { String::new() } else { format!("{}-", config.header.arm) };
     let now = chrono::Utc::now();
     let nonce =
@@ -167,20 +206,20 @@ pub fn run_name(config: &Resolved) -> String {
 }
 
 /// One run to make.
-pub struct Spec {
-    pub method: &'static Method,
-    pub config: Resolved,
-    pub name: String,
-    pub force: bool,
+struct Spec {
+    method: &'static Method,
+    config: Resolved,
+    name: String,
+    force: bool,
 }
 
 /// Makes the runs, in order or `--jobs` at a time. A failed one is reported and does not stop the others; a signal does.
-pub fn run_all(specs: &[Spec], place: &Place) -> Result<Vec<Finished>> {
+fn run_all(specs: &[Spec], place: &Place) -> Result<Vec<Finished>> {
     install_signals();
     let several = specs.len() > 1;
     let mut finished = Vec::new();
     if place.jobs > 1 && several {
-        return super::verify::run_in_processes(specs, place);
+        return run_in_pool(specs, place);
     }
     set_threads(specs.first().map_or(0, |s| s.config.header.threads));
     for spec in specs {
@@ -191,17 +230,30 @@ pub fn run_all(specs: &[Spec], place: &Place) -> Result<Vec<Finished>> {
             }
             eprintln!("error: {}: {error:#}", spec.name);
         }
-        finished.push(Finished {
-            arm: spec.config.header.arm.clone(),
-            seed: spec.config.header.seed,
-            folder: folder(spec, place),
-            outcome,
-        });
+        finished.push(spec.finished(place, outcome));
     }
     Ok(finished)
 }
 
-pub fn folder(spec: &Spec, place: &Place) -> PathBuf {
+/// The same with `--jobs` worker processes.
+fn run_in_pool(specs: &[Spec], place: &Place) -> Result<Vec<Finished>> {
+    let job = |spec: &Spec| {
+        let begin = if spec.force { Begin::Anew } else { Begin::New };
+        Ok(Job { folder: folder(spec, place), config: spec.config.to_toml()?, begin })
+    };
+    let jobs = specs.iter().map(job).collect::<Result<Vec<_>>>()?;
+    let ends = place.pool(place.results.join(".workers")).run(jobs)?;
+    Ok(specs.iter().zip(ends).map(|(spec, outcome)| spec.finished(place, outcome)).collect())
+}
+
+impl Spec {
+    fn finished(&self, place: &Place, outcome: Result<Summary>) -> Finished {
+        let header = &self.config.header;
+        Finished { arm: header.arm.clone(), seed: header.seed, folder: folder(self, place), outcome }
+    }
+}
+
+fn folder(spec: &Spec, place: &Place) -> PathBuf {
     place.results.join(spec.method.verb.name()).join(spec.method.name).join(&spec.name)
 }
 
@@ -217,27 +269,7 @@ fn run_one(spec: &Spec, place: &Place) -> Result<Summary> {
         Progress::new(place.talk.verbosity()),
         spec.force,
     )?;
-    drive(spec.method, run)
-}
-
-/// Runs the method in its open folder and closes it, whatever happens; a panic of the binding becomes an error.
-pub fn drive(method: &Method, mut run: Run) -> Result<Summary> {
-    let path = run.folder().display().to_string();
-    run.progress.say(&format!("{} {} -> {path}", method.verb.name(), method.name));
-    let outcome = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| (method.run)(&mut run)));
-    let outcome = outcome.unwrap_or_else(|cause| Err(anyhow!("{}", first_line(cause.as_ref()))));
-    let outcome = run.finish(outcome);
-    if outcome.as_ref().is_err_and(|e| e.is::<Interrupted>()) {
-        eprintln!("stopped; go on with: reglab resume {path}");
-    }
-    outcome
-}
-
-/// Sets libtorch's threads: `wanted`, or one for each physical core.
-pub fn set_threads(wanted: usize) {
-    let threads = if wanted > 0 { wanted } else { physical_cores() };
-    let limit = std::env::var("OMP_NUM_THREADS").ok().and_then(|n| n.parse().ok()).unwrap_or(usize::MAX);
-    tch::set_num_threads(threads.min(if wanted > 0 { usize::MAX } else { limit }) as i32);
+    methods::drive(spec.method, run)
 }
 
 /// Where a path given on the command line is a run folder.

@@ -25,7 +25,7 @@ impl Selftest {
         if !self.cases.is_dir() {
             bail!(Usage(format!("{} is not a folder; --cases names the folder of oracle cases", self.cases.display())));
         }
-        super::run::set_threads(0);
+        crate::run::set_threads(0);
         let report = ops::run(&self.cases, methods::ops(), device)?;
         for v in &report.verdicts {
             match &v.failure {

@@ -5,13 +5,15 @@ mod add_on;
 pub mod analyze;
 pub mod continual;
 pub mod distill;
+mod drive;
 pub mod hpo;
 pub mod prune;
 mod resolve;
 pub mod train;
 
 pub use add_on::{AddOn, AddOns, Maker, layer as add_on_layer};
-pub use resolve::resolve_arms;
+pub use drive::drive;
+pub use resolve::{lay_arms, resolve_arms};
 
 use anyhow::{Result, bail};
 use std::sync::OnceLock;

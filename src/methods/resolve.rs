@@ -6,8 +6,27 @@ use toml::Value;
 use super::Method;
 use crate::config::{Layer, Resolved, Schema, hint, merge};
 
-/// One configuration for each arm: files, then the arm, then what the command line changes.
+/// One configuration for each arm: files, then the arm, then what the command line changes; for a device of this machine.
 pub fn resolve_arms(
+    method: &Method,
+    files: &[Layer],
+    last: &[Layer],
+    wanted: &[String],
+    label: &str,
+) -> Result<Vec<Resolved>> {
+    let mut runs = lay_arms(method, files, last, wanted, label)?;
+    for run in &mut runs {
+        // Settled before any work starts, and recorded as what it is.
+        if run.header.device == "auto" {
+            run.header.device = if tch::Cuda::is_available() { "cuda:0" } else { "cpu" }.into();
+        }
+        crate::run::device(&run.header.device)?;
+    }
+    Ok(runs)
+}
+
+/// The same for a machine that is not this one: the device is left as it was given.
+pub fn lay_arms(
     method: &Method,
     files: &[Layer],
     last: &[Layer],
@@ -49,11 +68,6 @@ fn resolve(
     if resolved.header.preset.is_empty() {
         resolved.header.preset = label.to_owned();
     }
-    // Settled before any work starts, and recorded as what it is.
-    if resolved.header.device == "auto" {
-        resolved.header.device = if tch::Cuda::is_available() { "cuda:0" } else { "cpu" }.into();
-    }
-    crate::run::device(&resolved.header.device)?;
     Ok(resolved)
 }
 

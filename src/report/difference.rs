@@ -60,7 +60,8 @@ fn student(freedom: usize) -> f64 {
     let df = freedom as f64;
     FEW.get(freedom - 1).copied().unwrap_or_else(|| {
         let second = (5.0 * Z.powi(5) + 16.0 * Z.powi(3) + 3.0 * Z) / (96.0 * df * df);
-        Z + (Z.powi(3) + Z) / (4.0 * df) + second
+        let third = (3.0 * Z.powi(7) + 19.0 * Z.powi(5) + 17.0 * Z.powi(3) - 15.0 * Z) / (384.0 * df.powi(3));
+        Z + (Z.powi(3) + Z) / (4.0 * df) + second + third
     })
 }
 
@@ -87,7 +88,7 @@ mod tests {
     /// Of a hundred intervals of five normal values about 95 hold the true mean, where the plain bootstrap's hold 83.
     #[test]
     fn intervals_of_few_values_are_honest() {
-        assert!((student(10) - 2.2281).abs() < 1e-4 && (student(11) - 2.2010).abs() < 2e-3);
+        assert!((student(10) - 2.2281).abs() < 1e-4 && (student(11) - 2.2010).abs() < 1e-3);
         let mut random = stream(1, "normal");
         let mut normal = || (0..12).map(|_| random.random::<f64>()).sum::<f64>() - 6.0;
         let trials = 300;

@@ -71,6 +71,13 @@ pub fn physical_cores() -> usize {
     if cores.is_empty() { logical } else { cores.len().min(logical) }
 }
 
+/// Sets libtorch's threads: `wanted`, or one for each physical core.
+pub fn set_threads(wanted: usize) {
+    let threads = if wanted > 0 { wanted } else { physical_cores() };
+    let limit = std::env::var("OMP_NUM_THREADS").ok().and_then(|n| n.parse().ok()).unwrap_or(usize::MAX);
+    tch::set_num_threads(threads.min(if wanted > 0 { usize::MAX } else { limit }) as i32);
+}
+
 /// The device a configuration names, checked.
 pub fn device(name: &str) -> Result<Device> {
     let count = tch::Cuda::device_count().max(0) as usize;

@@ -10,15 +10,17 @@ mod environment;
 mod files;
 mod progress;
 mod signal;
+mod status;
 mod table;
 mod tensorboard;
 
 pub use checkpoint::{Checkpoint, Meta, State, Weights};
 use environment::Environment;
-pub use environment::{device, peak_memory_bytes, physical_cores};
+pub use environment::{device, peak_memory_bytes, physical_cores, set_threads};
 pub use files::write_atomically;
-pub use progress::{Progress, Verbosity};
+pub use progress::{Listener, Progress, Verbosity};
 pub use signal::{Interrupted, install as install_signals, pending as pending_signal};
+pub use status::{Status, record_death, summary};
 
 use anyhow::{Context, Result, anyhow, bail};
 use chrono::Utc;
@@ -55,6 +57,17 @@ pub enum Phase {
     /// It was done: its end.
     Done(Box<Checkpoint>),
 }
+
+/// What [`Run::carry_on`] found.
+pub enum Opened {
+    Unfinished(Box<Run>),
+    Done(Summary),
+}
+
+/// Another process works in the folder.
+#[derive(Debug, thiserror::Error)]
+#[error("{} is in use by another process", .0.display())]
+pub struct InUse(pub PathBuf);
 
 /// An open run folder.
 pub struct Run {
@@ -99,6 +112,28 @@ impl Run {
     /// Opens an existing run to go on from its last checkpoint (or from the start, if it has none).
     pub fn resume(folder: &Path, config: Resolved, data_root: &Path, progress: Progress) -> Result<Run> {
         let held = lock(folder)?;
+        Run::unfinished(folder, config, data_root, progress, held)
+    }
+
+    /// Opens the folder of this very configuration, whatever was done of it: makes it if it is new, goes on with it if it was
+    /// left unfinished. The error of a folder that another process works in is [`InUse`].
+    pub fn carry_on(folder: &Path, config: Resolved, data_root: &Path, progress: Progress) -> Result<Opened> {
+        fs::create_dir_all(folder).map_err(|e| anyhow!("cannot make the run folder {}: {e}", folder.display()))?;
+        let held = lock(folder)?;
+        let (file, text) = (folder.join("config.toml"), config.to_toml()?);
+        match fs::read_to_string(&file) {
+            Ok(known) if known == text => {}
+            Ok(_) => bail!("{} holds a run of another configuration", folder.display()),
+            Err(_) => write_atomically(&file, text.as_bytes())?,
+        }
+        if let Some(summary) = status::summary(folder) {
+            status::mark_done(folder)?;
+            return Ok(Opened::Done(summary));
+        }
+        Run::unfinished(folder, config, data_root, progress, held).map(|run| Opened::Unfinished(Box::new(run)))
+    }
+
+    fn unfinished(folder: &Path, config: Resolved, data_root: &Path, progress: Progress, held: File) -> Result<Run> {
         let record = files::read_json(&folder.join("run.json")).unwrap_or_default();
         let target = Checkpoint::latest(folder)?;
         if target.is_none() {
@@ -351,7 +386,7 @@ fn lock(folder: &Path) -> Result<File> {
     let file = open().map_err(|e| anyhow!("cannot write in {}: {e}", folder.display()))?;
     match file.try_lock() {
         Ok(()) => Ok(file),
-        Err(TryLockError::WouldBlock) => bail!("{} is in use by another process", folder.display()),
+        Err(TryLockError::WouldBlock) => Err(InUse(folder.to_owned()).into()),
         Err(TryLockError::Error(e)) => bail!("cannot lock {}: {e}", folder.display()),
     }
 }

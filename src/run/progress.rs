@@ -19,14 +19,23 @@ pub struct Progress {
     bar: Option<ProgressBar>,
     log: Option<File>,
     last_line: Option<Instant>,
+    listener: Option<Listener>,
 }
+
+/// Is told the phase, the steps done and the steps in all.
+pub type Listener = Box<dyn Fn(&str, u64, u64)>;
 
 /// Between two plain progress lines, when nobody watches a terminal.
 const LINE_EVERY: Duration = Duration::from_secs(5);
 
 impl Progress {
     pub fn new(verbosity: Verbosity) -> Progress {
-        Progress { verbosity, bar: None, log: None, last_line: None }
+        Progress { verbosity, bar: None, log: None, last_line: None, listener: None }
+    }
+
+    /// Shows nothing itself: whoever watches this process does.
+    pub fn told_to(listener: Listener) -> Progress {
+        Progress { listener: Some(listener), ..Progress::new(Verbosity::Quiet) }
     }
 
     pub fn log_to(&mut self, path: &Path) -> Result<()> {
@@ -54,6 +63,9 @@ impl Progress {
     pub fn step(&self, done: u64) {
         if let Some(bar) = &self.bar {
             bar.set_position(done);
+            if let Some(tell) = &self.listener {
+                tell(&bar.prefix(), done, bar.length().unwrap_or(0));
+            }
         }
     }
 

@@ -121,6 +121,9 @@ impl Fitted {
     }
 }
 
+/// From the fits so far to the weight of the labels in the next one, and that one.
+type NextFit<'a> = dyn Fn(&[Fit]) -> Result<(f64, Fit)> + 'a;
+
 impl Job<'_> {
     /// All chains. Each is a phase with a checkpoint after every step: a kill loses one step.
     fn fit(&self, run: &mut Run) -> Result<Vec<Fitted>> {
@@ -133,7 +136,7 @@ impl Job<'_> {
             ridge.get().context("K is factored")
         };
         let mut done = 0;
-        let mut chain = |name: String, phase: String, lambda, steps, next: &dyn Fn(&[Fit]) -> Result<(f64, Fit)>| {
+        let mut chain = |name: String, phase: String, lambda, steps, next: &NextFit| {
             let mut fitted = Fitted::new(name, lambda);
             self.advance(&mut fitted, &phase, (done, steps), next, run)?;
             done += steps as u64;
@@ -189,7 +192,7 @@ impl Job<'_> {
         fitted: &mut Fitted,
         phase: &str,
         counts: (u64, usize),
-        next: &dyn Fn(&[Fit]) -> Result<(f64, Fit)>,
+        next: &NextFit,
         run: &mut Run,
     ) -> Result<()> {
         let (before, steps) = counts;
