@@ -48,6 +48,9 @@ pub struct Source {
     /// Methods to add to the training, with their own defaults (fields: with.NAME.FIELD=VALUE)
     #[arg(long, value_name = "NAME", value_delimiter = ',')]
     pub with: Vec<String>,
+    /// A checkpoint to measure, for methods that have the field method.weights; without preset or file nothing else is run
+    #[arg(long, value_name = "FILE")]
+    pub weights: Option<PathBuf>,
 }
 
 #[derive(Args)]
@@ -97,7 +100,7 @@ impl Source {
         let preset = match (&self.preset, &self.config) {
             (Some(name), _) => Some(name.as_str()),
             (None, Some(_)) => None,
-            (None, None) => Some("quick"),
+            (None, None) => self.weights.is_none().then_some("quick"),
         };
         if let Some(name) = preset {
             layers.push(Layer::text(&format!("preset {name}"), method.preset(name)?)?);
@@ -107,14 +110,19 @@ impl Source {
         }
         let label = match &self.config {
             Some(path) => path.file_stem().unwrap_or_default().to_string_lossy().into_owned(),
-            None => preset.unwrap_or_default().to_owned(),
+            None => preset.unwrap_or("weights").to_owned(),
         };
         Ok((layers, label))
     }
 
-    /// The add-ons, to be laid over the texts.
+    /// The add-ons and the weights, to be laid over the texts.
     pub fn added(&self) -> Result<Vec<Layer>> {
-        self.with.iter().map(|name| methods::add_on_layer(name)).collect()
+        let mut added = self.with.iter().map(|name| methods::add_on_layer(name)).collect::<Result<Vec<_>>>()?;
+        if let Some(path) = &self.weights {
+            let path = Value::from(path.to_string_lossy().into_owned());
+            added.push(Layer::key_value(&format!("method.weights={path}"))?);
+        }
+        Ok(added)
     }
 }
 

@@ -2,6 +2,7 @@
 //! and one line of [`ALL`].
 
 mod add_on;
+pub mod analyze;
 pub mod continual;
 pub mod distill;
 mod drive;
@@ -24,6 +25,8 @@ use crate::run::{Run, Summary};
 
 /// The registry.
 pub static ALL: &[Method] = &[
+    Method::of::<analyze::dynamical_stability::DynamicalStability>(),
+    Method::of::<analyze::intrinsic_dim::IntrinsicDimension>(),
     Method::of::<continual::stability_gap::StabilityGap>(),
     Method::of::<distill::self_distill::SelfDistill>(),
     Method::of::<hpo::maid::Maid>(),

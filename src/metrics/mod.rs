@@ -3,6 +3,7 @@
 pub mod attack;
 pub mod classification;
 pub mod cost;
+pub mod curvature;
 pub mod latency;
 pub mod perplexity;
 pub mod sparsity;

@@ -5,6 +5,7 @@ pub mod file;
 pub mod groups;
 mod init;
 pub mod lora;
+pub mod projection;
 mod store;
 mod view;
 

@@ -98,6 +98,8 @@ impl Axis {
     pub fn format(&self, value: &f64) -> String {
         match &self.kind {
             Kind::Names(names) => names.get(value.round() as usize).cloned().unwrap_or_default(),
+            // Only there is so small a number not a rounded zero.
+            Kind::Log if *value < 1e-12 => format!("{value:.0e}"),
             _ => tick(*value),
         }
     }
