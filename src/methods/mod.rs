@@ -28,6 +28,7 @@ pub static ALL: &[Method] = &[
     Method::of::<distill::self_distill::SelfDistill>(),
     Method::of::<hpo::maid::Maid>(),
     Method::of::<hpo::search::Search>(),
+    Method::of::<prune::mask_sparsity::MaskSparsity>(),
     Method::of::<prune::wgsef::Wgsef>(),
     Method::of::<train::elr::EarlyLearning>(),
     Method::of::<train::weight_compander::WeightCompander>(),

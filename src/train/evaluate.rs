@@ -23,14 +23,23 @@ pub fn batch_size(set: &DeviceSet) -> usize {
 
 /// All logits of a set, `[N, classes]`, in the order of the set.
 pub fn logits(model: &dyn Model, view: &View, set: &DeviceSet) -> Tensor {
-    let parts: Vec<Tensor> = no_grad(|| {
-        set.batches(batch_size(set)).map(|b| model.forward(&Cx::eval(view), &b.x).to_kind(Kind::Float)).collect()
-    });
+    logits_of(set, |x| model.forward(&Cx::eval(view), x))
+}
+
+/// The same of any forward pass.
+fn logits_of(set: &DeviceSet, forward: impl Fn(&Tensor) -> Tensor) -> Tensor {
+    let parts: Vec<Tensor> =
+        no_grad(|| set.batches(batch_size(set)).map(|b| forward(&b.x).to_kind(Kind::Float)).collect());
     Tensor::cat(&parts, 0)
 }
 
 pub fn evaluate(model: &dyn Model, view: &View, set: &DeviceSet) -> Evaluation {
-    let logits = logits(model, view, set);
+    evaluate_pass(set, |x| model.forward(&Cx::eval(view), x))
+}
+
+/// [`evaluate`] for a forward pass of your own: with taps, say.
+pub fn evaluate_pass(set: &DeviceSet, forward: impl Fn(&Tensor) -> Tensor) -> Evaluation {
+    let logits = logits_of(set, forward);
     let labels = set.labels();
     no_grad(|| {
         let loss = logits.cross_entropy_for_logits(labels).to_kind(Kind::Double);

@@ -1,4 +1,5 @@
 //! `reglab prune`: remove channels and weights.
 
 mod freeze;
+pub mod mask_sparsity;
 pub mod wgsef;
