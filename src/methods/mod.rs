@@ -29,6 +29,7 @@ pub static ALL: &[Method] = &[
     Method::of::<hpo::maid::Maid>(),
     Method::of::<hpo::search::Search>(),
     Method::of::<prune::mask_sparsity::MaskSparsity>(),
+    Method::of::<prune::polarization::Polarization>(),
     Method::of::<prune::wgsef::Wgsef>(),
     Method::of::<train::elr::EarlyLearning>(),
     Method::of::<train::weight_compander::WeightCompander>(),

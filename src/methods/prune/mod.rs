@@ -2,4 +2,5 @@
 
 mod freeze;
 pub mod mask_sparsity;
+pub mod polarization;
 pub mod wgsef;
