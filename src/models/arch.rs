@@ -84,6 +84,19 @@ impl Arch {
         fill("model.classes", own_classes, classes)
     }
 
+    /// The shape of one sample, without the batch dimension.
+    pub fn sample_shape(&self) -> Vec<i64> {
+        match self {
+            Arch::Mlp(a) => vec![a.inputs],
+            Arch::Lenet5(a) => a.input.to_vec(),
+            Arch::CifarResnet(a) => a.input.to_vec(),
+            Arch::Resnet18(a) | Arch::Resnet34(a) => a.input.to_vec(),
+            Arch::Resnet50(a) => a.input.to_vec(),
+            Arch::Vgg16Bn(a) => a.input.to_vec(),
+            Arch::MobilenetV1(a) => a.input.to_vec(),
+        }
+    }
+
     /// How the weights of its Linear and convolution layers start.
     pub fn init(&self) -> InitScheme {
         match self {

@@ -97,7 +97,7 @@ fn consensus(case: &Case) -> Result<Outputs> {
 
 /// g = grad_ce + penalty + wd gamma; buf = mu buf + g (first buf = g); gamma -= lr (g + mu buf), or lr buf without Nesterov.
 fn train_steps(case: &Case) -> Result<Outputs> {
-    let mut gamma = case.tensor("gamma")?;
+    let mut gamma = case.tensor("gamma")?.copy();
     let (masked, rule, s, lr) = (masked(case, &gamma)?, regularizer(case)?, case.f64("s")?, case.f64("lr")?);
     let (momentum, weight_decay) = (case.f64("momentum")?, case.f64("wd")?);
     let nesterov = case.bool("nesterov")?;
@@ -107,8 +107,8 @@ fn train_steps(case: &Case) -> Result<Outputs> {
         let g = grad + rule.gradient(&gamma, &masked, s, lr) + &gamma * weight_decay;
         buffer = buffer * momentum + &g;
         let step = if nesterov { g + &buffer * momentum } else { buffer.shallow_clone() };
-        gamma = gamma - step * lr;
-        path.push(gamma.shallow_clone());
+        gamma -= step * lr;
+        path.push(gamma.copy());
     }
     Ok(Outputs::new().with("gamma", Tensor::stack(&path, 0)).with("momentum_buffer", buffer))
 }

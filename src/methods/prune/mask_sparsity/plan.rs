@@ -149,7 +149,7 @@ impl InScope {
     }
 
     /// The mask of a file: one uint8 tensor a normalization layer, 1 = the channel stays.
-    pub fn from_file(&self, net: &Network, method: &Method, path: &Path) -> Result<Plan> {
+    pub fn read_mask(&self, net: &Network, method: &Method, path: &Path) -> Result<Plan> {
         let given = file::read(path)?;
         let mut masks = Vec::new();
         for layer in &self.layers {
@@ -250,16 +250,16 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("mask.safetensors");
         std::fs::write(&path, scope.to_file(&plan.keep).unwrap()).unwrap();
-        assert_eq!(scope.from_file(&net, &Method::default(), &path).unwrap().keep, plan.keep);
+        assert_eq!(scope.read_mask(&net, &Method::default(), &path).unwrap().keep, plan.keep);
         let short = Tensor::from_slice(&[1u8, 0, 1]);
         std::fs::write(&path, file::to_bytes([("layer1.0.bn1", &short)], Default::default()).unwrap()).unwrap();
-        let message = scope.from_file(&net, &Method::default(), &path).err().unwrap().to_string();
+        let message = scope.read_mask(&net, &Method::default(), &path).err().unwrap().to_string();
         assert!(message.ends_with("mask for layer1.0.bn1 has 3 entries, the layer has 4"), "{message}");
         let whole = Tensor::from_slice(&[1u8, 0, 1, 1]);
         std::fs::write(&path, file::to_bytes([("layer1.0.bn1", &whole)], Default::default()).unwrap()).unwrap();
-        let message = scope.from_file(&net, &Method::default(), &path).err().unwrap().to_string();
+        let message = scope.read_mask(&net, &Method::default(), &path).err().unwrap().to_string();
         assert!(message.contains("no mask for layer1.1.bn1"), "{message}");
         let lenient = Method { allow_missing: true, ..Method::default() };
-        assert_eq!(scope.from_file(&net, &lenient, &path).unwrap().keep[0], [true, false, true, true]);
+        assert_eq!(scope.read_mask(&net, &lenient, &path).unwrap().keep[0], [true, false, true, true]);
     }
 }

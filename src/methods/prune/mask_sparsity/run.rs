@@ -135,7 +135,7 @@ impl Job<'_> {
 
     fn plan(&self, seed: u64) -> Result<Plan> {
         match &self.config.method.mask_file {
-            Some(path) => self.scope.from_file(self.net, &self.config.method, path),
+            Some(path) => self.scope.read_mask(self.net, &self.config.method, path),
             None => self.scope.plan(self.net, &self.config.method, self.data.test.sample_shape(), seed),
         }
     }
