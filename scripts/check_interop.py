@@ -92,6 +92,7 @@ NETWORKS = {
     "cifar-resnet": CifarResnet,
     "resnet18": lambda: small_stem(torchvision.models.resnet18(num_classes=3)),
     "resnet34": lambda: small_stem(torchvision.models.resnet34(num_classes=3)),
+    "resnet50": lambda: torchvision.models.resnet50(num_classes=3),
     "vgg16-bn": vgg16_bn,
 }
 

@@ -14,6 +14,7 @@
 //! | [`config`] | experiment files: layers, overrides, schema, complaints |
 //! | [`run`] | the run folder: tables, checkpoints, resume, lock, progress |
 //! | [`data`] | readers, device-resident sets, augmentation, downloads |
+//! | [`text`] | tokenizers, packed token streams, readers of language data |
 //! | [`metrics`] | cost, latency, accuracy, sparsity |
 //! | [`train`] | the loop and its doors, optimizers, schedules |
 //! | [`bilevel`] | Hessian-vector products, conjugate gradients, certified inner solves |
@@ -41,6 +42,7 @@ pub mod rng;
 pub mod run;
 pub mod search;
 pub mod sweep;
+pub mod text;
 pub mod train;
 
 /// A mistake in what the user asked for, found before any work started: exit code 2.

@@ -128,7 +128,10 @@ fn install() -> Result<(), String> {
     if there() {
         return Ok(());
     }
-    let install = "apt-get install -y slurm-wlm munge || { apt-get update && apt-get install -y slurm-wlm munge; }";
+    // Without a network it must give up soon.
+    let apt = "timeout 300 apt-get -o Acquire::http::Timeout=20 -o Acquire::https::Timeout=20 -o Acquire::Retries=1";
+    let get = format!("{apt} install -y slurm-wlm munge");
+    let install = format!("{get} || {{ {apt} update && {get}; }}");
     let output = Command::new("sh").arg("-c").arg(install).env("DEBIAN_FRONTEND", "noninteractive").output();
     if there() { Ok(()) } else { Err(format!("slurm-wlm and munge cannot be installed: {}", last_error(&output))) }
 }
@@ -156,6 +159,16 @@ fn log_of(results: &Path, seed: usize) -> String {
     run_of(results, seed).and_then(|run| std::fs::read_to_string(run.join("log.txt")).ok()).unwrap_or_default()
 }
 
+/// Epochs that take about so many seconds on this machine.
+fn epochs_of(scratch: &Scratch, seconds: f64) -> u64 {
+    const TRIED: u64 = 600;
+    scratch
+        .succeed(&[SMALL, &["--name", "pace", "--results", "pace", "-q", &format!("train.epochs={TRIED}")]].concat());
+    let record = std::fs::read_to_string(scratch.path().join("pace/prune/wgsef/pace/run.json")).expect("a record");
+    let record: serde_json::Value = serde_json::from_str(&record).expect("JSON");
+    (TRIED as f64 * seconds / record["seconds"].as_f64().expect("seconds")) as u64
+}
+
 /// Twelve runs: ten of a quarter of a second, one of some seconds (to be cancelled), one longer than its time limit allows.
 #[test]
 fn a_job_array_ends_like_the_local_sweep_whatever_befalls_its_tasks() {
@@ -170,7 +183,8 @@ fn a_job_array_ends_like_the_local_sweep_whatever_befalls_its_tasks() {
     let scratch = Scratch::new();
     let (cancelled, late) = (10, 11);
     let quick: Vec<String> = (0..10).map(|seed| format!("{seed}:8")).collect();
-    let axis = format!("seed,train.epochs={},{cancelled}:600,{late}:3000", quick.join(","));
+    let long = epochs_of(&scratch, 45.0);
+    let axis = format!("seed,train.epochs={},{cancelled}:600,{late}:{long}", quick.join(","));
     let rest = SMALL[1..].iter().filter(|word| !word.starts_with("train.epochs") && !word.starts_with("checkpoint"));
     let grid: Vec<&str> = ["sweep"].into_iter().chain(rest.copied()).chain([axis.as_str(), "--name", "s"]).collect();
     // The signal comes when 55 of 60 seconds are left, or up to half a minute later: SLURM looks that often.

@@ -31,7 +31,7 @@ impl Export {
         }
         let net = checkpoint::load(&network_file(&self.checkpoint)?, Device::Cpu)?;
         tch::manual_seed(0);
-        let sample = net.arch.sample_shape();
+        let sample = net.arch.sample_shape()?;
         let x = Tensor::randn([&[4], &sample[..]].concat(), (Kind::Float, Device::Cpu));
         torchscript::save(&torchscript::trace(&net, &x)?, &self.output)?;
         if let Some(path) = &self.example {

@@ -10,7 +10,7 @@ use super::{Augment, Images, PixelScale};
 /// Up to this many bytes a set that is not augmented is kept normalized.
 const READY_BYTES: i64 = 256 << 20;
 
-/// What a step gets: inputs float `[B, ...]`, labels int64 `[B]`, and the rows int64 `[B]` in the set they came from.
+/// What a step gets: inputs float `[B, ...]` (or token ids int64 `[B, T]`), labels int64 `[B]` (or `[B, T]`), and the rows int64 `[B]` in the set they came from.
 pub struct Batch {
     pub x: Tensor,
     pub y: Tensor,
@@ -76,9 +76,36 @@ impl DeviceSet {
         Ok(DeviceSet { samples: Samples::Ready(x), rows: rows(&labels), labels, sample_shape, classes })
     }
 
+    /// Rows of token ids int64 `[N, T]`. Labels, int64, are a class for each row `[N]` or a token for each position `[N, T]`
+    /// (-100: none). Both are on the device they are to stay on.
+    pub fn tokens(ids: Tensor, labels: Tensor, classes: Vec<String>) -> Result<DeviceSet> {
+        let (shape, given) = (ids.size(), labels.size());
+        ensure!(
+            shape.len() == 2 && ids.kind() == Kind::Int64,
+            "token ids must be int64 [N, T], not {:?} {shape:?}",
+            ids.kind()
+        );
+        ensure!(
+            (given == shape || given == shape[..1]) && labels.kind() == Kind::Int64,
+            "labels must be int64 {:?} or {shape:?}, not {:?} {given:?}",
+            &shape[..1],
+            labels.kind()
+        );
+        let classes_count = classes.len() as i64;
+        let known = labels.ge(0).logical_and(&labels.lt(classes_count)).logical_or(&labels.eq(-100));
+        ensure!(known.all().int64_value(&[]) != 0, "labels must be in 0..{classes_count}, the number of classes");
+        Ok(DeviceSet {
+            samples: Samples::Ready(ids),
+            rows: rows(&labels),
+            labels,
+            sample_shape: shape[1..].to_vec(),
+            classes,
+        })
+    }
+
     /// Number of samples.
     pub fn len(&self) -> usize {
-        self.labels.numel()
+        self.labels.size()[0] as usize
     }
 
     pub fn is_empty(&self) -> bool {
@@ -94,7 +121,7 @@ impl DeviceSet {
         &self.classes
     }
 
-    /// int64 `[N]`, on the device.
+    /// int64 `[N]`, or `[N, T]` of token labels, on the device.
     pub fn labels(&self) -> &Tensor {
         &self.labels
     }
@@ -161,9 +188,9 @@ impl DeviceSet {
     }
 }
 
-/// 0..N for labels `[N]`, on their device.
+/// 0..N for labels `[N, ..]`, on their device.
 fn rows(labels: &Tensor) -> Tensor {
-    Tensor::arange(labels.numel() as i64, (Kind::Int64, labels.device()))
+    Tensor::arange(labels.size()[0], (Kind::Int64, labels.device()))
 }
 
 fn check_labels(labels: &Tensor, n: i64, classes: usize) -> Result<()> {

@@ -32,6 +32,7 @@ pub static ALL: &[Method] = &[
     Method::of::<prune::polarization::Polarization>(),
     Method::of::<prune::wgsef::Wgsef>(),
     Method::of::<train::elr::EarlyLearning>(),
+    Method::of::<train::lm::LanguageModel>(),
     Method::of::<train::weight_compander::WeightCompander>(),
 ];
 
@@ -187,7 +188,15 @@ pub fn find(name: &str) -> Result<&'static Method> {
 pub fn ops() -> &'static [Op] {
     static OPS: OnceLock<Vec<Op>> = OnceLock::new();
     OPS.get_or_init(|| {
-        let shared = [crate::models::OPS, crate::pruning::OPS, crate::pruning::NETWORK_OPS, crate::continual::OPS];
+        let shared = [
+            crate::models::OPS,
+            crate::models::decoder::OPS,
+            crate::models::encoder::OPS,
+            crate::text::OPS,
+            crate::pruning::OPS,
+            crate::pruning::NETWORK_OPS,
+            crate::continual::OPS,
+        ];
         shared.iter().copied().chain(ALL.iter().map(|m| m.ops)).flatten().copied().collect()
     })
 }

@@ -3,4 +3,6 @@
 pub mod classification;
 pub mod cost;
 pub mod latency;
+pub mod perplexity;
 pub mod sparsity;
+pub mod text;

@@ -5,6 +5,8 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::Model;
+use super::decoder::{Decoder, DecoderConfig};
+use super::encoder::{Encoder, EncoderConfig};
 use super::lenet5::{Lenet5, Lenet5Arch};
 use super::mlp::{Mlp, MlpArch};
 use super::mobilenet_v1::{MobilenetV1, MobilenetV1Arch};
@@ -51,6 +53,8 @@ pub enum Arch {
     Resnet50(Resnet50Arch),
     Vgg16Bn(Vgg16BnArch),
     MobilenetV1(MobilenetV1Arch),
+    Decoder(DecoderConfig),
+    Encoder(EncoderConfig),
 }
 
 impl Default for Arch {
@@ -74,6 +78,9 @@ impl Arch {
             Arch::Resnet50(a) => (&mut a.input, &mut a.classes),
             Arch::Vgg16Bn(a) => (&mut a.input, &mut a.classes),
             Arch::MobilenetV1(a) => (&mut a.input, &mut a.classes),
+            // Its classes are tokens.
+            Arch::Decoder(a) => return fill("model.vocab_size", &mut a.vocab_size, classes),
+            Arch::Encoder(a) => return fill("model.num_labels", &mut a.num_labels, classes),
         };
         let &[channels, height, width] = sample else {
             bail!("the model needs images [channels, height, width], the data has samples of shape {sample:?}")
@@ -84,9 +91,9 @@ impl Arch {
         fill("model.classes", own_classes, classes)
     }
 
-    /// The shape of one sample, without the batch dimension.
-    pub fn sample_shape(&self) -> Vec<i64> {
-        match self {
+    /// The shape of one sample, without the batch dimension. Networks that read tokens have none.
+    pub fn sample_shape(&self) -> Result<Vec<i64>> {
+        Ok(match self {
             Arch::Mlp(a) => vec![a.inputs],
             Arch::Lenet5(a) => a.input.to_vec(),
             Arch::CifarResnet(a) => a.input.to_vec(),
@@ -94,7 +101,10 @@ impl Arch {
             Arch::Resnet50(a) => a.input.to_vec(),
             Arch::Vgg16Bn(a) => a.input.to_vec(),
             Arch::MobilenetV1(a) => a.input.to_vec(),
-        }
+            Arch::Decoder(_) | Arch::Encoder(_) => {
+                bail!("the network reads tokens; one that reads images or vectors is needed")
+            }
+        })
     }
 
     /// How the weights of its Linear and convolution layers start.
@@ -107,6 +117,8 @@ impl Arch {
             Arch::Resnet50(a) => a.init,
             Arch::Vgg16Bn(a) => a.init,
             Arch::MobilenetV1(a) => a.init,
+            // Transformers start from their own `initializer_range`.
+            Arch::Decoder(_) | Arch::Encoder(_) => InitScheme::Pytorch,
         }
     }
 
@@ -126,6 +138,8 @@ impl Arch {
             Arch::Resnet50(a) => Box::new(Resnet50::new(&mut b, a)?),
             Arch::Vgg16Bn(a) => Box::new(Vgg16Bn::new(&mut b, a)?),
             Arch::MobilenetV1(a) => Box::new(MobilenetV1::new(&mut b, a)?),
+            Arch::Decoder(a) => Box::new(Decoder::new(&mut b, a)?),
+            Arch::Encoder(a) => Box::new(Encoder::new(&mut b, a)?),
         })
     }
 }
@@ -170,7 +184,18 @@ mod tests {
 
     #[test]
     fn every_name_reads_back_and_refuses_unknown_fields() {
-        let names = ["mlp", "lenet5", "cifar-resnet", "resnet18", "resnet34", "resnet50", "vgg16-bn", "mobilenet-v1"];
+        let names = [
+            "mlp",
+            "lenet5",
+            "cifar-resnet",
+            "resnet18",
+            "resnet34",
+            "resnet50",
+            "vgg16-bn",
+            "mobilenet-v1",
+            "decoder",
+            "encoder",
+        ];
         for name in names {
             let arch: Arch = serde_json::from_str(&format!(r#"{{"name": "{name}"}}"#)).unwrap();
             let text = serde_json::to_string(&arch).unwrap();

@@ -10,6 +10,9 @@ use crate::params::{ParamId, View};
 /// residual branch before the addition (`layer1.0.branch`).
 pub trait Taps {
     fn tap(&self, site: &str, activation: Tensor) -> Tensor;
+
+    /// Sees what the Linear layer `layer` is about to read, `[.., in]`.
+    fn input(&self, _layer: &str, _x: &Tensor) {}
 }
 
 /// One forward pass: the tensors to use, the mode, and what listens in.

@@ -20,6 +20,13 @@ impl Linear {
         Linear { name: b.name().to_owned(), weight, bias }
     }
 
+    /// Weights normal with deviation `std`, bias zero: how transformers start.
+    pub fn normal(b: &mut Builder, inputs: i64, outputs: i64, bias: bool, std: f64) -> Linear {
+        let weight = b.tensor("weight", Role::Weight, &[outputs, inputs], Init::Normal(std));
+        let bias = bias.then(|| b.tensor("bias", Role::Bias, &[outputs], Init::Constant(0.0)));
+        Linear { name: b.name().to_owned(), weight, bias }
+    }
+
     /// Weight, then bias if there is one.
     pub fn params(&self) -> Vec<ParamId> {
         [Some(self.weight), self.bias].into_iter().flatten().collect()
@@ -45,7 +52,14 @@ impl Linear {
                 output,
             }
         });
-        x.linear(weight, self.bias.map(|id| cx.get(id)))
+        if let Some(taps) = cx.taps {
+            taps.input(&self.name, x);
+        }
+        let y = x.linear(weight, self.bias.map(|id| cx.get(id)));
+        match cx.view.low_rank(self.weight) {
+            Some(branch) => y + branch.forward(x),
+            None => y,
+        }
     }
 }
 

@@ -4,6 +4,9 @@
 mod arch;
 pub mod checkpoint;
 mod context;
+pub mod decoder;
+pub mod encoder;
+pub mod hub;
 pub mod layers;
 mod lenet5;
 mod mlp;
@@ -17,6 +20,8 @@ mod vgg16_bn;
 
 pub use arch::{Arch, InitScheme};
 pub use context::{Cost, Cx, LayerCost, Taps};
+pub use decoder::{Decoder, DecoderConfig};
+pub use encoder::{Encoder, EncoderConfig};
 pub use lenet5::Lenet5Arch;
 pub use mlp::MlpArch;
 pub use mobilenet_v1::MobilenetV1Arch;
@@ -24,7 +29,7 @@ pub use ops::OPS;
 pub use resnet::{CifarResnetArch, Resnet50Arch, ResnetArch};
 pub use vgg16_bn::Vgg16BnArch;
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 use tch::{Device, Tensor};
 
 use crate::params::{ParamId, ParamStore, View, channels::ChannelGroup};
@@ -45,6 +50,16 @@ pub trait Model {
 
     /// The architecture after cutting the channels of `channel_groups` whose flag is false.
     fn cut(&self, keep: &[Vec<bool>]) -> Arch;
+
+    /// The decoder itself, if it is one: caches, masks, hidden states.
+    fn decoder(&self) -> Option<&Decoder> {
+        None
+    }
+
+    /// The encoder itself, if it is one.
+    fn encoder(&self) -> Option<&Encoder> {
+        None
+    }
 }
 
 /// A network with its description and its parameters: what is built, cut, saved and loaded as one.
@@ -66,8 +81,18 @@ impl Network {
     /// ordinary weights, and tensors that a method added after the network's own are left out.
     pub fn folded(&self, view: &View) -> Result<Network> {
         let plain = Network::build(self.arch.clone(), 0, self.store.device())?;
-        plain.store.ids().for_each(|id| plain.store.assign(id, view.get(id)));
+        plain.store.ids().for_each(|id| plain.store.assign(id, &tch::no_grad(|| view.dense(id))));
         Ok(plain)
+    }
+
+    /// The network as a decoder; another kind of network is an error.
+    pub fn decoder(&self) -> Result<&Decoder> {
+        self.model.decoder().context("the network is not a decoder (llama, qwen2, qwen3_moe, olmoe, deepseek)")
+    }
+
+    /// The network as an encoder; another kind of network is an error.
+    pub fn encoder(&self) -> Result<&Encoder> {
+        self.model.encoder().context("the network is not an encoder (bert, roberta)")
     }
 
     /// Logits in evaluation mode, without gradients.

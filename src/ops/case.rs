@@ -17,7 +17,7 @@ pub struct Case {
     pub rtol: f64,
     pub atol: f64,
     pub params: Map<String, Value>,
-    inputs: BTreeMap<String, Tensor>,
+    pub(super) inputs: BTreeMap<String, Tensor>,
     pub expected: BTreeMap<String, Tensor>,
 }
 
@@ -60,6 +60,15 @@ impl Case {
     /// The folder that holds the case: checkpoints named by `params` lie there.
     pub fn folder(&self) -> &Path {
         self.path.parent().unwrap_or(Path::new("."))
+    }
+
+    /// The file or folder beside the case that parameter `key` names.
+    pub fn beside(&self, key: &str) -> Result<PathBuf> {
+        let name = self.str(key)?;
+        if name.is_empty() || name.contains(['/', '\\']) || name == ".." {
+            bail!("{key} = {name:?} should be the name of a file or folder beside the case");
+        }
+        Ok(self.folder().join(name))
     }
 
     /// Input `name`, any shape.
@@ -143,7 +152,11 @@ where
 
 /// What an op returns: named tensors, scalars as 0-d tensors.
 #[derive(Default)]
-pub struct Outputs(pub Vec<(String, Tensor)>);
+pub struct Outputs {
+    pub values: Vec<(String, Tensor)>,
+    /// Outputs of which only the entries count whose mask is 1 (padding has no right value).
+    pub masks: Vec<(String, Tensor)>,
+}
 
 impl Outputs {
     pub fn new() -> Outputs {
@@ -152,8 +165,14 @@ impl Outputs {
 
     /// Adds output `name`; numbers and vectors are made into float64 or int64 tensors.
     pub fn with(mut self, name: &str, value: impl IntoOutput) -> Outputs {
-        self.0.push((name.to_owned(), value.into_output()));
+        self.values.push((name.to_owned(), value.into_output()));
         self
+    }
+
+    /// Adds output `name` that is compared only where `mask` (broadcast over it) is 1.
+    pub fn with_where(mut self, name: &str, value: impl IntoOutput, mask: &Tensor) -> Outputs {
+        self.masks.push((name.to_owned(), mask.shallow_clone()));
+        self.with(name, value)
     }
 }
 

@@ -5,7 +5,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use tch::{Device, Kind, Tensor};
 
-use super::{Case, Op};
+use super::{Case, Op, Outputs};
 
 /// How one case ended.
 pub struct Verdict {
@@ -62,7 +62,7 @@ fn judge(case: &Case, ops: &[Op]) -> Verdict {
         None => Err(format!("unknown op {}", case.op)),
         // A shape error inside libtorch panics in the binding: one bad case must not end the others.
         Some(op) => match catch_unwind(AssertUnwindSafe(|| (op.run)(case))) {
-            Ok(Ok(outputs)) => compare(case, &outputs.0),
+            Ok(Ok(outputs)) => compare(case, &outputs),
             Ok(Err(error)) => Err(format!("{error:#}")),
             Err(_) => Err("the op panicked".to_owned()),
         },
@@ -76,16 +76,20 @@ fn judge(case: &Case, ops: &[Op]) -> Verdict {
 }
 
 /// The largest difference in units of the tolerance. Whole-number outputs go through the same comparison in float64.
-fn compare(case: &Case, outputs: &[(String, Tensor)]) -> Result<f64, String> {
+fn compare(case: &Case, outputs: &Outputs) -> Result<f64, String> {
     let mut worst: f64 = 0.0;
     for (name, expected) in &case.expected {
-        let Some((_, actual)) = outputs.iter().find(|(n, _)| n == name) else {
+        let Some((_, actual)) = outputs.values.iter().find(|(n, _)| n == name) else {
             return Err(format!("output {name} is missing"));
         };
         if actual.size() != expected.size() {
             return Err(format!("output {name} has shape {:?}, expected {:?}", actual.size(), expected.size()));
         }
-        let (a, e) = (host(actual), host(expected));
+        let (mut a, e) = (host(actual), host(expected));
+        if let Some((_, mask)) = outputs.masks.iter().find(|(n, _)| n == name) {
+            let counted = host(&mask.to_kind(Kind::Double).broadcast_to(expected.size()));
+            a.iter_mut().zip(&e).zip(counted).filter(|(_, counts)| *counts == 0.0).for_each(|((a, e), _)| *a = *e);
+        }
         let ratio = a.iter().zip(&e).map(|(a, e)| distance(*a, *e, case)).fold(0.0, f64::max);
         if ratio > 1.0 {
             let at = a.iter().zip(&e).position(|(a, e)| distance(*a, *e, case) > 1.0).unwrap_or(0);
@@ -110,4 +114,30 @@ fn distance(actual: f64, expected: f64, case: &Case) -> f64 {
 fn host(tensor: &Tensor) -> Vec<f64> {
     let flat = tensor.detach().to_device(Device::Cpu).to_kind(Kind::Double).contiguous().view(-1);
     Vec::<f64>::try_from(flat).expect("a flat float64 tensor on the host")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_what_the_mask_counts_is_compared() {
+        let expected = Tensor::from_slice(&[1.0, 2.0, 3.0, 4.0]).view([2, 2]);
+        let case = Case {
+            path: PathBuf::new(),
+            op: String::new(),
+            note: String::new(),
+            rtol: 0.0,
+            atol: 1e-9,
+            params: Default::default(),
+            inputs: Default::default(),
+            expected: [("y".to_owned(), expected)].into(),
+        };
+        let mask = Tensor::from_slice(&[1u8, 0]).view([2, 1]);
+        let judged = |values: [f64; 4]| {
+            compare(&case, &Outputs::new().with_where("y", Tensor::from_slice(&values).view([2, 2]), &mask))
+        };
+        assert_eq!(judged([1.0, 2.0, f64::NAN, 9.0]), Ok(0.0));
+        assert!(judged([1.0, 2.5, 3.0, 4.0]).unwrap_err().contains("y[1] is 2.5"));
+    }
 }

@@ -85,33 +85,62 @@ pub fn to_bytes<'a>(
     safetensors::serialize(views, Some(metadata)).map_err(|e| anyhow!("cannot write safetensors: {e}"))
 }
 
+/// Parts of names that implementations of one network call differently.
+const SYNONYMS: [(&str, &str); 2] = [("shortcut", "downsample"), ("linear", "fc")];
+
 impl ParamStore {
+    /// The name under which this store holds what another implementation calls `name`; `name` itself if it holds no such thing.
+    pub fn own_name(&self, name: &str) -> String {
+        if self.id(name).is_some() {
+            return name.to_owned();
+        }
+        let swapped = |part: &str| {
+            let found = SYNONYMS.iter().find_map(|&(a, b)| match part {
+                p if p == a => Some(b),
+                p if p == b => Some(a),
+                _ => None,
+            });
+            found.unwrap_or(part).to_owned()
+        };
+        let other = name.split('.').map(swapped).collect::<Vec<_>>().join(".");
+        if self.id(&other).is_some() { other } else { name.to_owned() }
+    }
+
     /// Bytes of a safetensors file with all tensors under their state-dict names.
     pub fn to_bytes(&self, metadata: HashMap<String, String>) -> Result<Vec<u8>> {
         to_bytes(self.iter().map(|(_, p)| (p.name.as_str(), &p.tensor)), metadata)
     }
 
-    /// Fills every tensor from `file` (converted to the store's kind). A missing, extra or misshapen tensor is an error that
-    /// names it and both shapes; `num_batches_tracked` may be missing.
-    pub fn load(&self, file: &TensorFile, origin: &Path) -> Result<()> {
-        let origin = origin.display();
-        let given: HashMap<&str, &Tensor> = file.tensors.iter().map(|(n, t)| (n.as_str(), t)).collect();
+    /// Refuses a checkpoint whose tensors (name and shape) are not those of the store: a missing, extra or misshapen one is
+    /// named, with both shapes. `num_batches_tracked` may be missing.
+    pub fn check<'n>(&self, given: impl Iterator<Item = (&'n str, Vec<i64>)>, origin: &Path) -> Result<()> {
+        let (origin, given) = (origin.display(), given.collect::<HashMap<_, _>>());
         for (_, param) in self.iter() {
             match given.get(param.name.as_str()) {
                 None if param.role == Role::Counter => {}
                 None => bail!("{origin} has no tensor {}: it is a checkpoint of another model", param.name),
-                Some(tensor) if tensor.size() != param.tensor.size() => bail!(
-                    "{origin}: tensor {} has shape {:?}, the model needs {:?}",
+                Some(shape) if *shape != param.tensor.size() => bail!(
+                    "{origin}: tensor {} has shape {shape:?}, the model needs {:?}",
                     param.name,
-                    tensor.size(),
                     param.tensor.size()
                 ),
                 Some(_) => {}
             }
         }
-        if let Some((name, _)) = file.tensors.iter().find(|(name, _)| self.id(name).is_none()) {
+        let mut extra: Vec<&str> = given.into_keys().filter(|name| self.id(name).is_none()).collect();
+        extra.sort_unstable();
+        if let Some(name) = extra.first() {
             bail!("{origin} has a tensor {name} that the model does not have: it is a checkpoint of another model");
         }
+        Ok(())
+    }
+
+    /// Fills every tensor from `file` (converted to the store's kind). A missing, extra or misshapen tensor is an error that
+    /// names it and both shapes; `num_batches_tracked` may be missing. Names of other implementations count as the store's own.
+    pub fn load(&self, file: &TensorFile, origin: &Path) -> Result<()> {
+        let named: Vec<(String, &Tensor)> = file.tensors.iter().map(|(name, t)| (self.own_name(name), t)).collect();
+        let given: HashMap<&str, &Tensor> = named.iter().map(|(n, t)| (n.as_str(), *t)).collect();
+        self.check(given.iter().map(|(name, tensor)| (*name, tensor.size())), origin)?;
         for (id, param) in self.iter() {
             if let Some(tensor) = given.get(param.name.as_str()) {
                 self.assign(id, tensor);

@@ -32,17 +32,29 @@ pub struct Builder<'a> {
     store: &'a mut ParamStore,
     prefix: String,
     seed: u64,
+    /// The kind of tensors that are left unset, because a checkpoint will fill them.
+    blank: Option<Kind>,
 }
 
 impl<'a> Builder<'a> {
     pub fn new(store: &'a mut ParamStore, seed: u64) -> Builder<'a> {
-        Builder { store, prefix: String::new(), seed }
+        Builder { store, prefix: String::new(), seed, blank: None }
+    }
+
+    /// Adds tensors of this kind without setting their values: a checkpoint is to fill them.
+    pub fn blank(store: &'a mut ParamStore, kind: Kind) -> Builder<'a> {
+        Builder { blank: Some(kind), ..Builder::new(store, 0) }
+    }
+
+    /// A builder for the same part.
+    pub fn whole(&mut self) -> Builder<'_> {
+        Builder { store: &mut *self.store, prefix: self.prefix.clone(), seed: self.seed, blank: self.blank }
     }
 
     /// A builder for the part called `name`.
     pub fn part(&mut self, name: impl std::fmt::Display) -> Builder<'_> {
         let prefix = format!("{}{name}.", self.prefix);
-        Builder { store: &mut *self.store, prefix, seed: self.seed }
+        Builder { store: &mut *self.store, prefix, seed: self.seed, blank: self.blank }
     }
 
     /// The dotted name of the part under construction, without the final dot.
@@ -52,6 +64,10 @@ impl<'a> Builder<'a> {
 
     pub fn tensor(&mut self, name: &str, role: Role, shape: &[i64], init: Init) -> ParamId {
         let name = format!("{}{name}", self.prefix);
+        if let Some(kind) = self.blank {
+            // Memory that nobody writes to is not taken from the machine yet.
+            return self.store.add(&name, role, Tensor::empty(shape, (kind, self.store.device())));
+        }
         let kind = if role == Role::Counter { Kind::Int64 } else { Kind::Float };
         // Drawn on the host: the same values on every device.
         let mut tensor = Tensor::empty(shape, (kind, Device::Cpu));

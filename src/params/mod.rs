@@ -4,9 +4,10 @@ pub mod channels;
 pub mod file;
 pub mod groups;
 mod init;
+pub mod lora;
 mod store;
 mod view;
 
 pub use init::{Builder, Init};
 pub use store::{Param, ParamId, ParamStore, Role};
-pub use view::View;
+pub use view::{LowRank, View};

@@ -185,6 +185,11 @@ impl Run {
         &self.folder
     }
 
+    /// Whether the run goes on from a checkpoint whose phase has not begun again yet.
+    pub fn resuming(&self) -> bool {
+        self.target.is_some()
+    }
+
     pub fn seed(&self) -> u64 {
         self.config.header.seed
     }

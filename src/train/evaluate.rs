@@ -1,8 +1,9 @@
 //! Evaluation: large batches, no autograd, nothing fetched before the end.
 
-use tch::{Kind, Tensor, no_grad};
+use tch::{Kind, Reduction, Tensor, no_grad};
 
-use crate::data::DeviceSet;
+use crate::data::{Batch, DeviceSet};
+use crate::models::decoder::IGNORED;
 use crate::models::{Cx, Model};
 use crate::params::View;
 
@@ -15,36 +16,41 @@ pub struct Evaluation {
     pub accuracy: f64,
 }
 
-/// Samples a batch of an evaluation: as large as is useful for small images, fewer for large ones.
+/// Samples a batch of an evaluation: as large as is useful for small images, fewer for large ones and for token labels, whose
+/// logits take more memory than the input.
 pub fn batch_size(set: &DeviceSet) -> usize {
     let values: i64 = set.sample_shape().iter().product();
+    if set.labels().dim() > 1 {
+        return (16_000_000 / (values * set.classes().len() as i64).max(1)).clamp(1, 2048) as usize;
+    }
     (4_000_000 / values.max(1)).clamp(64, 2048) as usize
 }
 
 /// All logits of a set, `[N, classes]`, in the order of the set.
 pub fn logits(model: &dyn Model, view: &View, set: &DeviceSet) -> Tensor {
-    logits_of(set, |x| model.forward(&Cx::eval(view), x))
-}
-
-/// The same of any forward pass.
-fn logits_of(set: &DeviceSet, forward: impl Fn(&Tensor) -> Tensor) -> Tensor {
-    let parts: Vec<Tensor> =
-        no_grad(|| set.batches(batch_size(set)).map(|b| forward(&b.x).to_kind(Kind::Float)).collect());
+    let pass = |x: &Tensor| model.forward(&Cx::eval(view), x).to_kind(Kind::Float);
+    let parts: Vec<Tensor> = no_grad(|| set.batches(batch_size(set)).map(|b| pass(&b.x)).collect());
     Tensor::cat(&parts, 0)
 }
 
+/// Over all samples, or over all positions whose label is a token.
 pub fn evaluate(model: &dyn Model, view: &View, set: &DeviceSet) -> Evaluation {
     evaluate_pass(set, |x| model.forward(&Cx::eval(view), x))
 }
 
 /// [`evaluate`] for a forward pass of your own: with taps, say.
 pub fn evaluate_pass(set: &DeviceSet, forward: impl Fn(&Tensor) -> Tensor) -> Evaluation {
-    let logits = logits_of(set, forward);
-    let labels = set.labels();
     no_grad(|| {
-        let loss = logits.cross_entropy_for_logits(labels).to_kind(Kind::Double);
-        let right = logits.argmax(1, false).eq_tensor(labels).to_kind(Kind::Double).mean(Kind::Double);
-        let both = Vec::<f64>::try_from(Tensor::stack(&[loss, right], 0)).expect("two numbers");
-        Evaluation { loss: both[0], accuracy: both[1] }
+        let part = |batch: Batch| {
+            let logits = forward(&batch.x).to_kind(Kind::Float);
+            let (logits, labels) = (logits.flatten(0, -2), batch.y.reshape(-1));
+            let loss = logits.cross_entropy_loss::<Tensor>(&labels, None, Reduction::Sum, IGNORED, 0.0);
+            let right = logits.argmax(1, false).eq_tensor(&labels).sum(Kind::Double);
+            Tensor::stack(&[loss.to_kind(Kind::Double), right, labels.ne(IGNORED).sum(Kind::Double)], 0)
+        };
+        let parts: Vec<Tensor> = set.batches(batch_size(set)).map(part).collect();
+        let sums = Tensor::stack(&parts, 0).sum_dim_intlist(0, false, Kind::Double);
+        let sums = Vec::<f64>::try_from(sums).expect("three numbers");
+        Evaluation { loss: sums[0] / sums[2], accuracy: sums[1] / sums[2] }
     })
 }

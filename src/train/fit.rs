@@ -424,9 +424,13 @@ impl Taps for DoorTaps<'_, '_> {
     }
 }
 
-/// The loop's own loss: mean cross-entropy with the labels, or with the batch's soft labels.
+/// The loop's own loss: mean cross-entropy with the labels, or with the batch's soft labels; of token labels over all positions.
 fn cross_entropy(logits: &Tensor, batch: &Batch, smoothing: f64) -> Tensor {
     let target = batch.soft.as_ref().unwrap_or(&batch.y);
+    if logits.dim() > 2 {
+        let (logits, target) = (logits.flatten(0, -2), target.reshape(-1));
+        return logits.cross_entropy_loss::<Tensor>(&target, None, tch::Reduction::Mean, -100, smoothing);
+    }
     logits.cross_entropy_loss::<Tensor>(target, None, tch::Reduction::Mean, -100, smoothing)
 }
 

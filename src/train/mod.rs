@@ -1,17 +1,22 @@
 //! The training loop and what it is made of.
 
+mod adapted;
+mod balance;
 mod clip;
 mod config;
 mod doors;
 mod ema;
 mod evaluate;
 mod fit;
+pub mod language;
 mod optimizer;
 mod schedule;
 mod setup;
 mod source;
 mod window;
 
+pub use adapted::Adapted;
+pub use balance::Balance;
 pub use clip::{clip_grad_norm, clip_grad_value};
 pub use config::{Precision, TrainConfig};
 pub use doors::{Doors, EpochEnd, Pass, Step, Terms};

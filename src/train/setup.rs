@@ -43,7 +43,9 @@ pub fn load_weights(net: &Network, path: &Path) -> Result<()> {
 /// shape is left as it is. `parts` are the prefixes under which `net` holds the body, `""` for an ordinary network.
 pub fn load_pretrained(net: &Network, parts: &[String], path: &Path) -> Result<()> {
     let given = file::read(path)?;
-    let copies = parts.iter().flat_map(|part| given.tensors.iter().map(move |(name, t)| (format!("{part}{name}"), t)));
+    let copies = parts
+        .iter()
+        .flat_map(|part| given.tensors.iter().map(move |(name, t)| (net.store.own_name(&format!("{part}{name}")), t)));
     let classifier: HashMap<&str, &Tensor> =
         net.model.classifier().into_iter().map(|id| (net.store.name(id), net.store.get(id))).collect();
     let fitting = |(name, tensor): (String, &Tensor)| {

@@ -55,12 +55,12 @@ impl BasicBlock {
         BasicBlock { name: b.name().to_owned(), branch, shortcut }
     }
 
-    /// A block with the projection of option B.
-    pub fn projected(b: &mut Builder, shape: BlockShape, init: InitScheme) -> BasicBlock {
+    /// A block with the projection of option B, called `name`.
+    pub fn projected(b: &mut Builder, shape: BlockShape, name: &str, init: InitScheme) -> BasicBlock {
         let block = BasicBlock::new(b, shape, Shortcut::Identity, init);
         let conv = Conv::new(shape.inputs, shape.outputs, 1).stride(shape.stride);
-        let conv = Conv2d::new(&mut b.part("shortcut.0"), conv, init);
-        let bn = BatchNorm::new(&mut b.part("shortcut.1"), shape.outputs);
+        let conv = Conv2d::new(&mut b.part(format!("{name}.0")), conv, init);
+        let bn = BatchNorm::new(&mut b.part(format!("{name}.1")), shape.outputs);
         BasicBlock { shortcut: Shortcut::Projection { conv, bn }, ..block }
     }
 

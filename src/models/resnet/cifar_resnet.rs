@@ -4,7 +4,7 @@ use anyhow::{Result, ensure};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{BlockKind, Layout, ShortcutKind};
+use super::{BlockKind, CIFAR, Layout, ShortcutKind};
 use crate::models::InitScheme;
 
 /// ResNet-20, -32, -44, -56, -110 and their like.
@@ -65,6 +65,7 @@ impl CifarResnetArch {
             block: BlockKind::Basic,
             shortcut: self.shortcut,
             pad_before: self.pad_before.clone(),
+            names: CIFAR,
             init: self.init,
         })
     }

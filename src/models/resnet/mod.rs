@@ -64,6 +64,19 @@ trait Block {
     fn couple_output(&self, stream: &mut ChannelGroup, at: Range<usize>);
 }
 
+/// What implementations call the projection of a shortcut and the classifier.
+#[derive(Clone, Copy)]
+pub(super) struct Names {
+    projection: &'static str,
+    classifier: &'static str,
+}
+
+/// torchvision's.
+const TORCHVISION: Names = Names { projection: "downsample", classifier: "fc" };
+
+/// Those of the CIFAR networks (akamaster/pytorch_resnet_cifar10) and of the PreAct ResNet (kuangliu/pytorch-cifar).
+const CIFAR: Names = Names { projection: "shortcut", classifier: "linear" };
+
 /// What both families of architectures boil down to.
 pub(super) struct Layout {
     input: [i64; 3],
@@ -78,6 +91,7 @@ pub(super) struct Layout {
     shortcut: ShortcutKind,
     /// Option A: zero channels before those of the previous stage, for each stage but the first. Empty: half of the difference.
     pad_before: Vec<i64>,
+    names: Names,
     init: InitScheme,
 }
 
@@ -161,14 +175,16 @@ impl Resnet {
                         let pad = ZeroPad::new(inputs, width, layout.pad_before[s - 1], stride);
                         Box::new(BasicBlock::new(&mut b, shape, Shortcut::ZeroPad(pad), init))
                     }
-                    (BlockKind::Basic, true, ShortcutKind::B) => Box::new(BasicBlock::projected(&mut b, shape, init)),
+                    (BlockKind::Basic, true, ShortcutKind::B) => {
+                        Box::new(BasicBlock::projected(&mut b, shape, layout.names.projection, init))
+                    }
                 });
             }
             stages.push(blocks);
         }
         let features = widths[widths.len() - 1];
         let bn = preact.then(|| BatchNorm::new(&mut b.part("bn"), features));
-        let linear = Linear::new(&mut b.part("linear"), features, layout.classes, true, init);
+        let linear = Linear::new(&mut b.part(layout.names.classifier), features, layout.classes, true, init);
         Ok(Resnet { arch, layout, conv1, bn1, stages, bn, linear })
     }
 

@@ -3,7 +3,7 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{BlockKind, Layout, ShortcutKind};
+use super::{BlockKind, CIFAR, Layout, ShortcutKind, TORCHVISION};
 use crate::models::InitScheme;
 
 /// ResNet-18 or -34 for small images. The slim ResNet-18 of the continual-learning literature (nf = 20) has
@@ -48,6 +48,7 @@ impl ResnetArch {
             block: self.block,
             shortcut: ShortcutKind::B,
             pad_before: Vec::new(),
+            names: if self.block == BlockKind::Preact { CIFAR } else { TORCHVISION },
             init: self.init,
         }
     }
@@ -56,7 +57,11 @@ impl ResnetArch {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::models::{Arch, testing::parameters};
+    use crate::models::{Arch, Network, testing::parameters};
+    use crate::params::file::TensorFile;
+    use std::collections::HashMap;
+    use std::path::Path;
+    use tch::{Device, Tensor};
 
     #[test]
     fn sizes_are_those_of_the_published_networks() {
@@ -68,5 +73,18 @@ mod tests {
         assert_eq!(parameters(Arch::Resnet18(preact)), 11_171_146 + 1024);
         let slim = ResnetArch { widths: vec![20, 40, 80, 160], ..arch };
         assert_eq!(parameters(Arch::Resnet18(slim)), 1_094_750);
+    }
+
+    #[test]
+    fn the_names_are_torchvisions_and_pytorch_cifars_load_too() {
+        let arch = ResnetArch { input: [3, 32, 32], classes: 10, widths: vec![2, 2, 2, 3], ..ResnetArch::default() };
+        let net = |seed| Network::build(Arch::Resnet18(arch.clone()), seed, Device::Cpu).unwrap();
+        let (ours, theirs) = (net(1), net(2));
+        assert!(ours.store.id("layer4.0.downsample.1.running_var").is_some() && ours.store.id("fc.bias").is_some());
+        let rename = |name: &str| name.replace("downsample", "shortcut").replace("fc.", "linear.");
+        let tensors = theirs.store.iter().map(|(_, p)| (rename(&p.name), p.tensor.detach())).collect();
+        ours.store.load(&TensorFile { tensors, metadata: HashMap::new() }, Path::new("theirs")).unwrap();
+        let x = Tensor::ones([1, 3, 32, 32], tch::kind::FLOAT_CPU);
+        assert_eq!(ours.evaluate(&x), theirs.evaluate(&x));
     }
 }
