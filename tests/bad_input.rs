@@ -56,6 +56,23 @@ fn mistyped_words() {
 }
 
 #[test]
+fn values_that_other_pruning_methods_cannot_use() {
+    let masks =
+        |overrides: &[&str], needles: &[&str]| usage(&[&["prune", "mask-sparsity"], overrides].concat(), needles);
+    masks(&["method.fraction=1.0"], &["method.fraction = 1", "below 1"]);
+    masks(&["method.rule=threshold", "method.criterion=l1"], &["method.criterion should be \"bn\""]);
+    masks(&["method.rule=energy", "method.macs=0.5"], &["method.macs needs method.rule"]);
+    let gates =
+        |overrides: &[&str], needles: &[&str]| usage(&[&["prune", "polarization"], overrides].concat(), needles);
+    gates(&["method.target=1.5"], &["method.target", "1.5"]);
+    gates(&["train.batch=4"], &["train.batch = 4", "8 or more"]);
+    gates(&["train.accumulate=2"], &["train.accumulate = 2"]);
+    gates(&["method.ramp.start=2.0"], &["ramp.start"]);
+    usage(&["export", "nowhere", "-o", "net.pt"], &["nowhere is no safetensors file, checkpoint or run"]);
+    usage(&["export", "nowhere", "-o", "net.onnx"], &["net.onnx should end in .pt"]);
+}
+
+#[test]
 fn unknown_keys_name_the_nearest() {
     wgsef(
         &["method.sparsty=0.9"],

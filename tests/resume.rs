@@ -29,6 +29,39 @@ const COMPANDING: Job = Job {
     run: "results/train/weight-compander/r",
 };
 
+/// Four phases: baseline, global sparsity, masked sparsity, fine-tuning.
+const MASKING: Job = Job {
+    command: &[
+        "prune",
+        "mask-sparsity",
+        "--arm",
+        "mask-sparsity",
+        "train.epochs=1",
+        "sparse.epochs=2",
+        "finetune.epochs=1",
+        "method.latency_runs=0",
+        "data.train=384",
+        "checkpoint.every_steps=4",
+    ],
+    run: "results/prune/mask-sparsity/r",
+};
+
+/// Gates whose openness is summed up over an epoch.
+const GATING: Job = Job {
+    command: &[
+        "prune",
+        "polarization",
+        "--arm",
+        "polarization",
+        "train.epochs=3",
+        "finetune.epochs=1",
+        "method.latency_runs=0",
+        "data.train=384",
+        "checkpoint.every_steps=4",
+    ],
+    run: "results/prune/polarization/r",
+};
+
 fn undisturbed(job: &Job) -> (Scratch, Vec<(String, String)>) {
     let scratch = Scratch::new();
     scratch.succeed(&[job.command, &["--name", "r", "-q"]].concat());
@@ -97,6 +130,16 @@ fn killed_at_three_instants_and_resumed_the_tables_are_byte_equal() {
 #[test]
 fn a_killed_run_with_learned_numbers_noise_and_dropout_goes_on_to_the_same_tables() {
     kill_and_compare(&COMPANDING, &[10]);
+}
+
+#[test]
+fn killed_while_masked_scales_shrink_the_same_mask_is_cut() {
+    kill_and_compare(&MASKING, &[250, 600]);
+}
+
+#[test]
+fn killed_while_gates_polarize_the_same_blocks_are_cut() {
+    kill_and_compare(&GATING, &[150]);
 }
 
 #[test]

@@ -4,6 +4,7 @@ mod bench;
 mod completions;
 mod data;
 mod doctor;
+mod export;
 mod list;
 mod plot;
 mod report;
@@ -35,6 +36,8 @@ enum Tool {
     Report(report::ReportArgs),
     /// Curves of runs as SVG
     Plot(plot::Plot),
+    /// A network as TorchScript, for programs that know nothing of reglab
+    Export(export::Export),
     /// All methods
     List(list::List),
     /// One method: paper, fields with defaults, presets
@@ -120,6 +123,7 @@ pub fn main() -> Result<i32> {
         Tool::Verify(tool) => tool.execute(),
         Tool::Report(tool) => tool.execute(),
         Tool::Plot(tool) => tool.execute(),
+        Tool::Export(tool) => tool.execute(),
         Tool::List(tool) => tool.execute(),
         Tool::Show(tool) => tool.execute(),
         Tool::Data(tool) => tool.execute(),

@@ -31,6 +31,8 @@ pub static ALL: &[Method] = &[
     Method::of::<distill::self_distill::SelfDistill>(),
     Method::of::<hpo::maid::Maid>(),
     Method::of::<hpo::search::Search>(),
+    Method::of::<prune::mask_sparsity::MaskSparsity>(),
+    Method::of::<prune::polarization::Polarization>(),
     Method::of::<prune::wgsef::Wgsef>(),
     Method::of::<train::adamixup::AdaMixUp>(),
     Method::of::<train::elr::EarlyLearning>(),

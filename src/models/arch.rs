@@ -112,6 +112,23 @@ impl Arch {
         self
     }
 
+    /// The shape of one sample, without the batch dimension. Networks that read tokens have none.
+    pub fn sample_shape(&self) -> Result<Vec<i64>> {
+        Ok(match self {
+            Arch::Mlp(a) => vec![a.inputs],
+            Arch::Lenet5(a) => a.input.to_vec(),
+            Arch::ConvNet(a) => a.input.to_vec(),
+            Arch::CifarResnet(a) => a.input.to_vec(),
+            Arch::Resnet18(a) | Arch::Resnet34(a) => a.input.to_vec(),
+            Arch::Resnet50(a) => a.input.to_vec(),
+            Arch::Vgg16Bn(a) => a.input.to_vec(),
+            Arch::MobilenetV1(a) => a.input.to_vec(),
+            Arch::Decoder(_) | Arch::Encoder(_) => {
+                bail!("the network reads tokens; one that reads images or vectors is needed")
+            }
+        })
+    }
+
     /// How the weights of its Linear and convolution layers start.
     pub fn init(&self) -> InitScheme {
         match self {

@@ -16,6 +16,7 @@ mod ops;
 pub mod resnet;
 #[cfg(test)]
 pub mod testing;
+pub mod torchscript;
 mod vgg16_bn;
 
 pub use arch::{Arch, InitScheme};

@@ -1,8 +1,9 @@
 //! Structural removal: from a network and the channels to keep, a smaller dense network.
 
 use anyhow::{Result, ensure};
-use tch::{Kind, Tensor};
+use tch::{Device, Kind, Tensor};
 
+use crate::metrics::cost::cost;
 use crate::models::{Cx, Model, Network};
 use crate::params::channels::{check_keep, cut_tensors, mask_tensors};
 use crate::params::{ParamStore, View};
@@ -19,6 +20,12 @@ pub fn cut(model: &dyn Model, store: &ParamStore, keep: &[Vec<bool>]) -> Result<
     let mut net = Network::build(model.cut(keep), 0, store.device())?;
     transfer(store, &cut_tensors(store, &groups, keep), &mut net.store)?;
     Ok(net)
+}
+
+/// MACs, for one sample of shape `sample`, of the network that `keep` leaves of `model`: its price before it is cut.
+pub fn macs_of(model: &dyn Model, keep: &[Vec<bool>], sample: &[i64]) -> Result<i64> {
+    let small = Network::build(model.cut(keep), 0, Device::Cpu)?;
+    Ok(cost(&*small.model, &small.store, sample).macs())
 }
 
 /// Fills `new` with the (cut) `tensors` of the store `old`, by name; what `new` does not have is removed.

@@ -3,10 +3,12 @@
 
 pub mod budget;
 pub mod cut;
+pub mod gamma_penalty;
 pub mod magnitude;
 mod ops;
 mod ops_network;
 pub mod plan;
+pub mod removal;
 pub mod report;
 pub mod schedule;
 pub mod scores;

@@ -151,6 +151,11 @@ pub trait Doors {
         false
     }
 
+    /// Whether `tap` acts in evaluations, too: for what belongs to the network itself.
+    fn taps_evaluation(&self) -> bool {
+        false
+    }
+
     /// Reads or replaces the activation at a site.
     fn tap(&self, _site: &str, activation: Tensor) -> Tensor {
         activation

@@ -28,17 +28,21 @@ pub fn batch_size(set: &DeviceSet) -> usize {
 
 /// All logits of a set, `[N, classes]`, in the order of the set.
 pub fn logits(model: &dyn Model, view: &View, set: &DeviceSet) -> Tensor {
-    let parts: Vec<Tensor> = no_grad(|| {
-        set.batches(batch_size(set)).map(|b| model.forward(&Cx::eval(view), &b.x).to_kind(Kind::Float)).collect()
-    });
+    let pass = |x: &Tensor| model.forward(&Cx::eval(view), x).to_kind(Kind::Float);
+    let parts: Vec<Tensor> = no_grad(|| set.batches(batch_size(set)).map(|b| pass(&b.x)).collect());
     Tensor::cat(&parts, 0)
 }
 
 /// Over all samples, or over all positions whose label is a token.
 pub fn evaluate(model: &dyn Model, view: &View, set: &DeviceSet) -> Evaluation {
+    evaluate_pass(set, |x| model.forward(&Cx::eval(view), x))
+}
+
+/// [`evaluate`] for a forward pass of your own: with taps, say.
+pub fn evaluate_pass(set: &DeviceSet, forward: impl Fn(&Tensor) -> Tensor) -> Evaluation {
     no_grad(|| {
         let part = |batch: Batch| {
-            let logits = model.forward(&Cx::eval(view), &batch.x).to_kind(Kind::Float);
+            let logits = forward(&batch.x).to_kind(Kind::Float);
             let (logits, labels) = (logits.flatten(0, -2), batch.y.reshape(-1));
             let loss = logits.cross_entropy_loss::<Tensor>(&labels, None, Reduction::Sum, IGNORED, 0.0);
             let right = logits.argmax(1, false).eq_tensor(&labels).sum(Kind::Double);

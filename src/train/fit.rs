@@ -7,7 +7,7 @@ use tch::{Kind, Tensor, no_grad};
 
 use super::window::Window;
 use super::{Doors, Ema, EpochEnd, Optimizer, ParamGroup, Pass, Source, Step, Terms, TrainConfig};
-use super::{clip_grad_norm, evaluate};
+use super::{clip_grad_norm, evaluate_pass};
 use crate::data::{Batch, DeviceSet};
 use crate::models::{Cx, Network, Taps};
 use crate::native;
@@ -222,7 +222,7 @@ impl<'a> Trainer<'a> {
     }
 
     fn forward(&self, view: &View, x: &Tensor, doors: &[&mut dyn Doors]) -> Result<Tensor> {
-        let taps = DoorTaps(doors);
+        let taps = DoorTaps { doors, evaluation: false };
         let mut cx = if doors.iter().any(|d| d.eval_mode()) { Cx::eval(view) } else { Cx::train(view) };
         if doors.iter().any(|d| d.taps()) {
             cx = cx.with_taps(&taps);
@@ -328,10 +328,10 @@ impl<'a> Trainer<'a> {
         let averaged = self.ema.as_ref().map(|ema| ("_ema", &ema.store));
         for (suffix, store) in [Some(("", &self.job.net.store)), averaged].into_iter().flatten() {
             let view = eval_view(store, doors);
-            self.evaluate_view(suffix, &view, &mut row);
+            self.evaluate_view(suffix, &view, doors, &mut row);
             if doors.iter().any(|d| d.folds()) {
                 let folded = view.fold();
-                self.evaluate_view(&format!("{suffix}_folded"), &View::plain(&folded), &mut row);
+                self.evaluate_view(&format!("{suffix}_folded"), &View::plain(&folded), doors, &mut row);
             }
         }
         for (metric, value) in &row {
@@ -343,9 +343,12 @@ impl<'a> Trainer<'a> {
     }
 
     /// The columns of one network in a row of eval.csv, their names ending in `suffix`.
-    fn evaluate_view(&self, suffix: &str, view: &View, row: &mut Map<String, Value>) {
+    fn evaluate_view(&self, suffix: &str, view: &View, doors: &[&mut dyn Doors], row: &mut Map<String, Value>) {
+        let taps = DoorTaps { doors, evaluation: true };
+        let tapped = doors.iter().any(|d| d.taps_evaluation());
+        let cx = || if tapped { Cx::eval(view).with_taps(&taps) } else { Cx::eval(view) };
         for (name, set) in self.job.evaluate {
-            let result = evaluate(&*self.job.net.model, view, set);
+            let result = evaluate_pass(set, |x| self.job.net.model.forward(&cx(), x));
             row.insert(format!("{name}_accuracy{suffix}"), json!(result.accuracy));
             row.insert(format!("{name}_loss{suffix}"), json!(result.loss));
         }
@@ -409,11 +412,15 @@ pub fn eval_view<'s>(store: &'s ParamStore, doors: &[&mut dyn Doors]) -> View<'s
     view
 }
 
-struct DoorTaps<'a, 'd>(&'a [&'d mut dyn Doors]);
+struct DoorTaps<'a, 'd> {
+    doors: &'a [&'d mut dyn Doors],
+    evaluation: bool,
+}
 
 impl Taps for DoorTaps<'_, '_> {
     fn tap(&self, site: &str, activation: Tensor) -> Tensor {
-        self.0.iter().fold(activation, |x, door| door.tap(site, x))
+        let acting = self.doors.iter().filter(|door| !self.evaluation || door.taps_evaluation());
+        acting.fold(activation, |x, door| door.tap(site, x))
     }
 }
 

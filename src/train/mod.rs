@@ -21,7 +21,7 @@ pub use clip::{clip_grad_norm, clip_grad_value};
 pub use config::{Precision, TrainConfig};
 pub use doors::{Doors, EpochEnd, Pass, Step, Terms};
 pub use ema::Ema;
-pub use evaluate::{Evaluation, batch_size, evaluate, logits};
+pub use evaluate::{Evaluation, batch_size, evaluate, evaluate_pass, logits};
 pub use fit::{Fit, Outcome, Trainer, eval_view, fit, view};
 pub use optimizer::{Optimizer, OptimizerConfig, OptimizerKind, ParamGroup};
 pub use schedule::{Clock, ScheduleConfig, ScheduleKind};

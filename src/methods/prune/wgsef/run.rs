@@ -1,20 +1,20 @@
 //! The run: train with the penalty, keep k groups, cut them out, fine-tune the small network.
 
 use anyhow::{Result, ensure};
-use serde_json::{Value, json};
+use serde_json::json;
 
 use super::build::{Regularized, penalty};
 use super::config::{Config, GroupKind, Regularizer};
 use super::training::Training;
 use crate::data::DeviceSplits;
 use crate::methods::prune::freeze::Frozen;
-use crate::metrics::{cost::cost, sparsity::zero_fractions};
+use crate::metrics::sparsity::zero_fractions;
 use crate::models::Network;
 use crate::params::channels::ChannelGroup;
-use crate::params::{ParamId, View};
-use crate::pruning::cut::cut;
+use crate::params::{ParamId, Role, View};
+use crate::pruning::gamma_penalty::GammaPenalty;
 use crate::pruning::plan::best;
-use crate::pruning::report;
+use crate::pruning::removal::{Plan, Removal, dry_run, final_numbers};
 use crate::pruning::scores::{Normalizer, channel_scores};
 use crate::report::plot::draw_column;
 use crate::run::{Run, Stamp, Summary};
@@ -52,19 +52,21 @@ struct Job<'a> {
     regularized: &'a Regularized,
 }
 
-/// A plan: for each channel group whether each channel stays, and what it was ranked by.
-struct Plan {
-    keep: Vec<Vec<bool>>,
-    scores: Vec<Option<Vec<f64>>>,
-}
-
 impl Job<'_> {
     fn train(&self, run: &mut Run) -> Result<Stamp> {
         let mut training = Training::new(&self.config.method, &self.regularized.penalty);
         let groups = Some(self.decay_groups());
         let (net, data, config) = (self.net, self.data, &self.config.train);
         let phase = Supervised { phase: "train", net, data, config, groups, start: Stamp::default() };
-        Ok(phase.fit(&mut [&mut training], run)?.end)
+        let mut slimming = GammaPenalty::slimming(&net.store, self.slimmed(), self.config.method.lambda);
+        Ok(phase.fit(&mut [&mut training, &mut slimming], run)?.end)
+    }
+
+    /// Network slimming acts on all normalization scales.
+    fn slimmed(&self) -> Vec<ParamId> {
+        let slimming = self.config.method.regularizer == Regularizer::Slimming;
+        let scales = self.net.store.iter().filter(|(_, p)| slimming && p.role == Role::NormScale);
+        scales.map(|(id, _)| id).collect()
     }
 
     /// The envelope decays its own weights (its ridge part); weight decay on top would count twice.
@@ -120,7 +122,7 @@ impl Job<'_> {
                 }
             };
         }
-        Ok(Plan { keep, scores })
+        Ok(Plan { keep, scores, reason: "score" })
     }
 
     /// One value a regularized group, cut into the pieces of the channel groups.
@@ -136,30 +138,18 @@ impl Job<'_> {
 
     /// Cuts whole channels out; the rest of the run goes on with the small network.
     fn structured(&self, run: &mut Run, at: Stamp, summary: &mut Summary) -> Result<Stamp> {
-        let Plan { keep, scores } = self.plan(run)?;
-        report::write_keep(run, at, self.groups, &keep, &scores, "score")?;
-        let (cut, numbers) = report::remove(run, at, self.net, &keep, &self.data.test)?;
-        summary.extend(numbers);
-        summary.insert("sparsity".into(), json!(1.0 - count(&keep) as f64 / keep.iter().flatten().count() as f64));
-        let mut settings = self.config.finetune.clone();
-        let small = if self.config.method.from_scratch {
-            // The honest rival: the same small network, new weights, the whole budget.
-            settings = self.config.train.clone();
-            settings.epochs += self.config.finetune.epochs;
-            settings.steps += self.config.finetune.steps;
-            Network::build(cut.arch.clone(), run.seed(), run.device)?
-        } else {
-            let pruned = evaluate(&*cut.model, &View::plain(&cut.store), &self.data.test);
-            summary.insert("accuracy_pruned".into(), json!(pruned.accuracy));
-            cut
-        };
-        run.progress.say(&format!("kept {} of {} channels", count(&keep), keep.iter().flatten().count()));
-        let phase =
-            Supervised { phase: "finetune", net: &small, data: self.data, config: &settings, groups: None, start: at };
-        let end = phase.fit(&mut [], run)?.end;
-        self.finish(&small, summary);
-        summary.extend(report::time(self.net, &small, &self.data.test, self.config.method.latency_runs)?);
-        Ok(end)
+        let plan = self.plan(run)?;
+        let from_scratch = self.config.method.from_scratch;
+        let mut training = self.config.finetune.clone();
+        if from_scratch {
+            // New weights get the whole budget.
+            training = self.config.train.clone();
+            training.epochs += self.config.finetune.epochs;
+            training.steps += self.config.finetune.steps;
+        }
+        let latency_runs = self.config.method.latency_runs;
+        let (net, data) = (self.net, self.data);
+        Removal { net, data, plan: &plan, training: &training, from_scratch, latency_runs }.run(run, at, summary)
     }
 
     /// Groups that are not whole channels cannot be cut out: zero them and keep them zero while fine-tuning.
@@ -173,7 +163,7 @@ impl Job<'_> {
         let (net, data, config) = (self.net, self.data, &self.config.finetune);
         let phase = Supervised { phase: "finetune", net, data, config, groups: None, start: at };
         let end = phase.fit(&mut [&mut frozen], run)?.end;
-        self.finish(self.net, summary);
+        final_numbers(self.net, self.data, summary);
         let weight =
             |name: &str| store.id(name).filter(|id| ids.contains(id)).map_or(0.0, |id| store.get(id).numel() as f64);
         let (zeros, all) = zero_fractions(&View::plain(store))
@@ -183,43 +173,12 @@ impl Job<'_> {
         Ok(end)
     }
 
-    fn finish(&self, net: &Network, summary: &mut Summary) {
-        let view = View::plain(&net.store);
-        let last = evaluate(&*net.model, &view, &self.data.test);
-        summary.insert("accuracy".into(), json!(last.accuracy));
-        summary.insert("loss".into(), json!(last.loss));
-        // What may be tuned: choosing by the test images would make their accuracy mean nothing.
-        if let Some(val) = &self.data.val {
-            let last = evaluate(&*net.model, &view, val);
-            summary.insert("val_accuracy".into(), json!(last.accuracy));
-            summary.insert("val_loss".into(), json!(last.loss));
-        }
-    }
-
     /// `method.dry_run`: the plan of the weights as they are, nothing trained.
     fn plan_only(&self, run: &mut Run) -> Result<Summary> {
         let channels = self.config.method.groups == GroupKind::Channel;
         ensure!(channels, "method.dry_run plans whole channels: method.groups should be channel");
-        let Plan { keep, scores } = self.plan(run)?;
-        report::write_keep(run, Stamp::default(), self.groups, &keep, &scores, "dry run")?;
-        let small = cut(&*self.net.model, &self.net.store, &keep)?;
-        for (group, keep) in self.groups.iter().zip(&keep) {
-            let kept = keep.iter().filter(|&&k| k).count();
-            run.progress.say(&format!("{}: {kept} of {} channels stay", group.name, keep.len()));
-        }
-        let mut summary = Summary::new();
-        for (suffix, net) in [("_before", self.net), ("", &small)] {
-            let cost = cost(&*net.model, &net.store, self.data.test.sample_shape());
-            summary.insert(format!("macs{suffix}"), json!(cost.macs()));
-            summary.insert(format!("params{suffix}"), json!(cost.params()));
-        }
-        summary.insert("dry_run".into(), Value::Bool(true));
-        Ok(summary)
+        dry_run(run, self.net, &self.plan(run)?, self.data.test.sample_shape())
     }
-}
-
-fn count(keep: &[Vec<bool>]) -> usize {
-    keep.iter().flatten().filter(|&&k| k).count()
 }
 
 /// Accuracy, loss, number of groups and penalty over the epochs.

@@ -6,7 +6,7 @@ use tch::{Tensor, no_grad};
 
 use super::config::{Method, Regularizer};
 use super::penalty::Penalty;
-use crate::params::{ParamId, ParamStore, Role};
+use crate::params::{ParamId, ParamStore};
 use crate::run::Run;
 use crate::train::{Doors, EpochEnd, Step};
 
@@ -62,14 +62,6 @@ impl Doors for Training<'_> {
     }
 
     fn grads(&mut self, step: &Step, leaves: &[ParamId], grads: &mut [Option<Tensor>]) -> Result<()> {
-        if self.config.regularizer == Regularizer::Slimming {
-            for (&id, grad) in
-                leaves.iter().zip(grads.iter_mut()).filter(|(id, _)| step.store.role(**id) == Role::NormScale)
-            {
-                let sign = no_grad(|| step.store.get(id).sign() * self.config.lambda);
-                *grad = grad.take().map(|g| no_grad(|| g + sign));
-            }
-        }
         if self.half_space(step) {
             self.remember(step.store);
             let place = |id: ParamId| leaves.iter().position(|leaf| *leaf == id).and_then(|i| grads[i].as_ref());
