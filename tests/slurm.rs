@@ -159,6 +159,16 @@ fn log_of(results: &Path, seed: usize) -> String {
     run_of(results, seed).and_then(|run| std::fs::read_to_string(run.join("log.txt")).ok()).unwrap_or_default()
 }
 
+/// Epochs that take about so many seconds on this machine.
+fn epochs_of(scratch: &Scratch, seconds: f64) -> u64 {
+    const TRIED: u64 = 600;
+    scratch
+        .succeed(&[SMALL, &["--name", "pace", "--results", "pace", "-q", &format!("train.epochs={TRIED}")]].concat());
+    let record = std::fs::read_to_string(scratch.path().join("pace/prune/wgsef/pace/run.json")).expect("a record");
+    let record: serde_json::Value = serde_json::from_str(&record).expect("JSON");
+    (TRIED as f64 * seconds / record["seconds"].as_f64().expect("seconds")) as u64
+}
+
 /// Twelve runs: ten of a quarter of a second, one of some seconds (to be cancelled), one longer than its time limit allows.
 #[test]
 fn a_job_array_ends_like_the_local_sweep_whatever_befalls_its_tasks() {
@@ -173,7 +183,8 @@ fn a_job_array_ends_like_the_local_sweep_whatever_befalls_its_tasks() {
     let scratch = Scratch::new();
     let (cancelled, late) = (10, 11);
     let quick: Vec<String> = (0..10).map(|seed| format!("{seed}:8")).collect();
-    let axis = format!("seed,train.epochs={},{cancelled}:600,{late}:3000", quick.join(","));
+    let long = epochs_of(&scratch, 45.0);
+    let axis = format!("seed,train.epochs={},{cancelled}:600,{late}:{long}", quick.join(","));
     let rest = SMALL[1..].iter().filter(|word| !word.starts_with("train.epochs") && !word.starts_with("checkpoint"));
     let grid: Vec<&str> = ["sweep"].into_iter().chain(rest.copied()).chain([axis.as_str(), "--name", "s"]).collect();
     // The signal comes when 55 of 60 seconds are left, or up to half a minute later: SLURM looks that often.
