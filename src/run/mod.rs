@@ -212,7 +212,7 @@ impl Run {
         self.append(table, at, fields)
     }
 
-    /// The same for rows whose columns are only known at run time (but are the same in every row).
+    /// The same for rows whose columns are only known at run time: the first row names them all, later ones may leave some empty.
     pub fn append(&mut self, table: &str, at: Stamp, fields: Map<String, Value>) -> Result<()> {
         if self.target.is_some() {
             return Ok(()); // happening again before the resumed checkpoint: the row is on disk already

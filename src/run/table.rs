@@ -31,20 +31,17 @@ impl Table {
         self.bytes
     }
 
+    /// The first row names the columns; later ones may leave some out.
     pub fn append(&mut self, row: &Map<String, Value>) -> Result<()> {
         let mut out = csv::Writer::from_writer(Vec::new());
         if self.columns.is_empty() {
             self.columns = row.keys().cloned().collect();
             out.write_record(&self.columns)?;
-        } else if !row.keys().eq(&self.columns) {
-            bail!(
-                "a row of {}.csv has columns {:?}, the table has {:?}",
-                self.name,
-                row.keys().collect::<Vec<_>>(),
-                self.columns
-            );
+        } else if let Some(column) = row.keys().find(|column| !self.columns.contains(column)) {
+            bail!("a row of {}.csv has a column {column}, the table has only {}", self.name, self.columns.join(", "));
         }
-        out.write_record(row.values().map(cell))?;
+        // A later phase may have fewer terms than the first: its cells stay empty.
+        out.write_record(self.columns.iter().map(|column| row.get(column).map_or_else(String::new, cell)))?;
         let line = out.into_inner().map_err(|e| anyhow!("{e}"))?;
         self.file.write_all(&line).map_err(|e| anyhow!("cannot write {}.csv: {e}", self.name))?;
         self.bytes += line.len() as u64;
@@ -115,7 +112,10 @@ mod tests {
         again.append(&row(3, "a,b".into())).unwrap();
         assert_eq!(text(), "step,loss\n1,0.5\n3,\"a,b\"\n");
         let other: Map<String, Value> = [("epoch".to_owned(), Value::from(1))].into_iter().collect();
-        assert!(again.append(&other).is_err());
+        assert!(again.append(&other).unwrap_err().to_string().contains("has a column epoch"));
+        let fewer: Map<String, Value> = [("step".to_owned(), Value::from(4))].into_iter().collect();
+        again.append(&fewer).unwrap();
+        assert_eq!(text(), "step,loss\n1,0.5\n3,\"a,b\"\n4,\n");
         discard_all(folder.path()).unwrap();
         assert!(sizes(folder.path()).unwrap().is_empty());
     }
