@@ -1,3 +1,4 @@
+#!/usr/bin/env python3
 """Compare a TorchScript file of `reglab export NET -o FILE.pt --example FILE.safetensors` with what reglab computed.
 
 usage: python scripts/check_export.py FILE.pt FILE.safetensors
