@@ -9,7 +9,7 @@ work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 cd "$work"
 begin=$(date +%s.%N)
-"$reglab" sweep wgsef --arm wgsef train.epochs=${EPOCHS:-60} "seed=0..$((runs - 1))" --jobs 2 -q > /dev/null
+"$reglab" sweep wgsef --arm wgsef train.epochs=${EPOCHS:-100} "seed=0..$((runs - 1))" --jobs 2 -q > /dev/null
 end=$(date +%s.%N)
 python3 - "$begin" "$end" "$runs" <<'PYTHON'
 import glob, json, sys
