@@ -1,9 +1,11 @@
 //! `--with`: a method joins the training of another.
 
 mod common;
+#[path = "common/kill.rs"]
+mod kill;
 
 use common::{SMALL, Scratch, tables};
-use std::time::Duration;
+use kill::kill_when;
 
 const JOB: &[&str] = &[
     "train",
@@ -28,15 +30,7 @@ fn killed_and_resumed_it_ends_with_the_same_numbers_and_the_terms_of_both() {
     let undisturbed = Scratch::new();
     undisturbed.succeed(JOB);
     let killed = Scratch::new();
-    let mut child = killed.command(JOB).spawn().expect("reglab starts");
-    let checkpoint = killed.path().join(RUN).join("checkpoints/50");
-    let reached = (0..20_000).any(|_| {
-        std::thread::sleep(Duration::from_millis(1));
-        checkpoint.exists()
-    });
-    child.kill().expect("it runs or has ended");
-    child.wait().expect("it ends");
-    assert!(reached, "no checkpoint after 20 seconds");
+    kill_when(killed.command(JOB).spawn().expect("reglab starts"), &killed.path().join(RUN), |step| step >= 50);
     killed.succeed(&["resume", RUN, "-q"]);
     assert_eq!(tables(&undisturbed.path().join(RUN)), tables(&killed.path().join(RUN)));
 

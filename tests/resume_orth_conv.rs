@@ -1,28 +1,18 @@
 //! orth-conv that is killed in the middle and resumed ends with the same numbers: a classifier, an add-on, a study of kernels.
 
 mod common;
+#[path = "common/kill.rs"]
+mod kill;
 
 use common::{SMALL, Scratch, tables};
-use std::time::Duration;
+use kill::kill_when;
 
 /// Kills the job when a checkpoint of at least `step` exists, resumes it, and compares with an undisturbed run.
 fn killed_and_resumed(job: &[&str], run: &str, step: u64) -> Scratch {
     let undisturbed = Scratch::new();
     undisturbed.succeed(job);
     let killed = Scratch::new();
-    let mut child = killed.command(job).spawn().expect("reglab starts");
-    let checkpoints = killed.path().join(run).join("checkpoints");
-    let newest = || {
-        let entries = std::fs::read_dir(&checkpoints).into_iter().flatten().flatten();
-        entries.filter_map(|entry| entry.file_name().to_str()?.parse::<u64>().ok()).max().unwrap_or(0)
-    };
-    let reached = (0..20_000).any(|_| {
-        std::thread::sleep(Duration::from_millis(1));
-        newest() >= step
-    });
-    child.kill().expect("it runs or has ended");
-    child.wait().expect("it ends");
-    assert!(reached, "no checkpoint after 20 seconds");
+    kill_when(killed.command(job).spawn().expect("reglab starts"), &killed.path().join(run), |newest| newest >= step);
     killed.succeed(&["resume", run, "-q"]);
     assert_eq!(tables(&undisturbed.path().join(run)), tables(&killed.path().join(run)));
     killed

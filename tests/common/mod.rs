@@ -1,6 +1,7 @@
 //! What the tests of the program share.
 
 mod scratch;
+mod table;
 
 pub use scratch::Scratch;
 use std::path::Path;
@@ -24,19 +25,10 @@ pub fn tables(run: &Path) -> Vec<(String, String)> {
         let path = entry.expect("an entry").path();
         if path.extension().is_some_and(|e| e == "csv") {
             let name = path.file_name().expect("a name").to_string_lossy().into_owned();
-            tables.push((name, without_time(&std::fs::read_to_string(&path).expect("a table"))));
+            let text = table::table(run, &name).join("\n");
+            tables.push((name, text));
         }
     }
     tables.sort();
     tables
-}
-
-fn without_time(csv: &str) -> String {
-    let mut lines = csv.lines();
-    let header = lines.next().unwrap_or_default();
-    let time = header.split(',').position(|c| c == "time_s").expect("a time column");
-    let cut = |line: &str| {
-        line.split(',').enumerate().filter(|(i, _)| *i != time).map(|(_, c)| c).collect::<Vec<_>>().join(",")
-    };
-    std::iter::once(header).chain(lines).map(cut).collect::<Vec<_>>().join("\n")
 }
